@@ -12,7 +12,13 @@ from isthmus.autoencoder import sources
 from isthmus.cli import main
 from isthmus.data.streaming import parquet
 from isthmus.detection import reference_set as samples
-from isthmus.errors import CalibrationError, DataError, SchemaError, TrainingError
+from isthmus.errors import (
+    CalibrationError,
+    DataError,
+    DataWarning,
+    SchemaError,
+    TrainingError,
+)
 from isthmus.training import StreamBatches, checkpoint, stream_batches
 
 N, M = 2400, 8
@@ -377,3 +383,23 @@ def test_the_command_line_reads_a_pattern(folder, tmp_path, monkeypatch, capsys)
     assert found["n_train"] == N
     assert found["skipped"][0]["source"].endswith("x.parquet")
     assert "skipped " in captured.out
+
+
+def test_instances_to_validate_on_are_refused_before_files_are_read(stream, X, monkeypatch):
+    def read(*_, **__):
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(type(stream.reader), "read", read)
+    with pytest.raises(TrainingError, match="240 of the training instances are held out"):
+        make().fit(stream, X_validation=X)
+
+
+def test_of_a_stream_to_validate_on_it_is_said_how_many_are_measured(stream, X, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_VALIDATION", 50)
+    encoder = make(validation_fraction=0.0, max_epochs=1)
+    with pytest.warns(DataWarning, match=r"X_validation holds 2,400 instances, and 50 of them"):
+        encoder.fit(X, X_validation=stream)
+    assert encoder.training_["X_validation"] == {"n": 50, "of": 2400}
+    drawn = stream.take(stream.draw(50, 0), label=False).X
+    measured = encoder.history_[0]["validation_loss"]
+    assert measured == pytest.approx(encoder.reconstruction_error(drawn).mean(), rel=1e-5)

@@ -184,6 +184,13 @@ def test_predictions_name_rows_and_what_they_are(source):
     assert f"the most unusual is row {normal[0]}, with a p-value of " in done.stdout
 
 
+def test_a_key_called_row_stays_beside_the_numbers_of_suggested_rows(source):
+    rows(40, 2, n_odd=8).assign(row=range(100, 140)).to_csv(source / "keyed.csv", index=False)
+    isthmus(*("suggest", "press", "keyed.csv", "-n", "6", "-o", "keyed-look.csv"), cwd=source)
+    table = pd.read_csv(source / "keyed-look.csv")
+    assert (table["row"] == 100 + table["row_number"]).all()
+
+
 def test_a_classifier_suggests_where_two_classes_are_close(source):
     words = ("--head", "linear", "--label", "kind", "-n", "3", "-o", "close.csv")
     isthmus("suggest", "press", "kinds.csv", *words, cwd=source)

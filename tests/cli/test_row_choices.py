@@ -110,20 +110,17 @@ def test_what_does_not_go_together_is_refused(isthmus, bundle, words, message):
     assert message in " ".join(error.split())
 
 
-def test_data_read_in_chunks_has_no_choices(isthmus, bundle):
+def test_all_that_needs_memory_is_refused_at_once_of_data_read_in_chunks(isthmus, bundle):
     pd.read_csv(bundle / "new.csv").to_parquet("new.parquet")
-    status, _, error = isthmus(
-        "predict",
-        bundle / "press",
-        "new.parquet",
-        "--lazy",
-        "--select-fdr",
-        "0.1",
-        "-o",
-        "o.parquet",
-    )
+    words = ("predict", bundle / "press", "new.parquet", "--lazy", "--select-fdr", "0.1")
+    status, _, error = isthmus(*words, "-o", "o.parquet")
     assert status == 1
-    assert "--select-fdr, and data that is read in chunks" in " ".join(error.split())
+    assert error.startswith("error: new.parquet is read in chunks; --select-fdr needs files that")
+    assert "output" not in error
+    status, _, error = isthmus(*words, "--alarms", "a.csv", "--with-input", "-o", "o.csv")
+    assert status == 1
+    for said in ("--select-fdr, --alarms need", "--key COLUMN", "-o NAME.parquet, not o.csv"):
+        assert said in error
 
 
 def test_rows_whose_output_is_lost_are_not_counted_in_the_state(isthmus, bundle):

@@ -156,5 +156,26 @@ def test_keys_are_selected_with_their_instances():
 
 def test_a_key_with_the_name_of_an_output_column_is_refused():
     keys = pd.DataFrame({"prediction": ["a", "b"]})
-    with pytest.raises(DataError, match="'prediction' identifies rows and has the name"):
+    with pytest.raises(DataError, match="'prediction' is no feature and is copied to the output"):
         with_identifiers(keys, pd.DataFrame({"prediction": [1, -1]}))
+
+
+@pytest.mark.parametrize(
+    ("column", "options"),
+    [
+        ("prediction", {"keys": ["prediction"]}),
+        ("p_value", {"group": "p_value"}),
+        ("verdict", {"keys": ["verdict"], "kind": "series"}),
+        ("anomaly_score", {"time": "anomaly_score", "kind": "series"}),
+    ],
+)
+def test_a_key_with_the_name_of_what_is_decided_is_refused_where_it_is_given(column, options):
+    table = pd.DataFrame({column: range(200), "a": range(200), "b": range(200)})
+    with pytest.raises(DataError, match=f"got the column '{column}' to identify rows"):
+        load(table, **options)
+
+
+def test_a_column_of_decisions_may_be_dropped_or_be_a_key_of_its_own_kind():
+    table = pd.DataFrame({"verdict": ["a", "b"], "prediction": [1, 2], "a": [1.0, 2.0]})
+    data = load(table.assign(b=[0.5, 0.25]), keys=["verdict"], drop=["prediction"])
+    assert data.identifiers()["verdict"].tolist() == ["a", "b"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from isthmus.errors import DataError, MissingExtraError
-from isthmus.integrations import build_mcp_server
+from isthmus.integrations import build_mcp_server, mcp_server
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,19 @@ def test_an_assistant_fits_predicts_explains_and_reports(folder):
     assert reported["summary"]
     assert fitted["digest"] == predicted["digest"]
     assert "heads" in info
+
+
+def test_a_column_called_row_stays_beside_the_numbers_of_rows(folder, monkeypatch):
+    table = pd.DataFrame({"row": ["u", "v", "w"], "anomaly_score": [1.0, 3.0, 2.0]})
+
+    async def predicts(_, arguments):
+        table.to_csv(arguments[arguments.index("-o") + 1], index=False)
+        return {"n": 3}
+
+    monkeypatch.setattr(mcp_server, "run_command", predicts)
+    (result,) = call(folder, ("explain", {"bundle": "b", "data": "new.csv", "key": "row"}))
+    rows = result.structured_content["rows"]
+    assert [(one["row_number"], one["row"]) for one in rows] == [(1, "v"), (2, "w"), (0, "u")]
 
 
 def test_files_elsewhere_are_refused(folder, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,20 +17,14 @@ from torch import nn
 
 from isthmus._core import LearnedTable, isolated_from_host
 from isthmus.augmentations import Augmentations
-from isthmus.autoencoder.fitting import (
-    PARAMETERS,
-    PlannedFit,
-    TrainingRun,
-    trainable_copies,
-)
+from isthmus.autoencoder.fitting import PARAMETERS, PlannedFit, TrainingRun, trainable_copies
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import MAX_VALIDATION, Source
+from isthmus.autoencoder.sources import Measured, Source, check_before_reading, refuse_held_out
 from isthmus.autoencoder.training_rows import HeldOut
 from isthmus.data import Instances, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings
-from isthmus.errors import TrainingError
 from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
-from isthmus.training import Batches, Progress, choose_device, draw_seed, isolated_random_state
+from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -136,7 +129,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Codes and errors of up to 1,000 instances of the validation part, to compare new data
         with; empty without one.
     training_ : dict
-        Every training choice as plain values, such as seed, epochs, batch size and device.
+        Every training choice as plain values, such as seed, epochs, batch size and device, and how
+        many instances of `X_validation` are measured (`n` of `of`).
     n_features_in_ : int
     feature_names_in_ : array of str
         Only after fitting on a DataFrame with string column names.
@@ -233,8 +227,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         X_validation : like X, optional
             Instances on which the loss is measured after each epoch, for the `validation_*` of
             `history_`, where nothing is held out (`validation_fraction=0`, as of
-            `recipe="reference"`); of a stream 10,000 rows at most. They decide nothing: the last
-            epoch is kept.
+            `recipe="reference"`); of a stream 10,000 rows at most, drawn at random, which a warning
+            and `training_` say. They decide nothing: the last epoch is kept.
         channel_names : sequence of str, optional
             Of windows of series in an array: `Dataset.channel_names`. Columns of later long
             tables are matched to them. A stream has its own.
@@ -259,22 +253,27 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             When a parameter is out of range, the loss stops being finite, another process is
             lost, or there are `X_validation` and a part that is held out.
         """
-        planned = self.plan_fit(as_instances(X), channel_names=channel_names, warn=warn)
+        planned = self.plan_fit(
+            as_instances(X), channel_names=channel_names, warn=warn, X_validation=X_validation
+        )
         del X  # the unchecked instances are not held in memory while the networks train
-        if X_validation is not None:
-            planned = replace(planned, monitored=self._monitored(X_validation, planned.source))
         planned.carry_out()
         return self
 
     def plan_fit(
-        self, X: Instances, *, channel_names: Sequence[str] | None = None, warn: bool = True
+        self,
+        X: Instances,
+        *,
+        channel_names: Sequence[str] | None = None,
+        warn: bool = True,
+        X_validation: Any = None,
     ) -> PlannedFit:
         """Return what `fit` does with these instances, with all but the training done.
 
         Parameters
         ----------
         X : Instances
-        channel_names, warn
+        channel_names, warn, X_validation
             As for `fit`.
 
         Returns
@@ -282,13 +281,15 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         PlannedFit
             Whose `carry_out()` trains.
         """
+        if X_validation is not None:
+            check_before_reading(X, self.recipe, self.validation_fraction)
         warm = self.warm_start and self.__sklearn_is_fitted__()
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
         if warn and not warm and X.in_memory:
             issue_warnings(column_warnings(X, self.schema_, self.preprocessor_))
-        return self._plan_training(X, trainable_copies(self) if warm else None)
+        return self._plan_training(X, trainable_copies(self) if warm else None, X_validation)
 
     @isolated_from_host()
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -442,7 +443,12 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         return checked
 
     def _plan_training(
-        self, instances: Instances, networks: Networks | None, *, one_pass: bool = False
+        self,
+        instances: Instances,
+        networks: Networks | None,
+        X_validation: Any = None,
+        *,
+        one_pass: bool = False,
     ) -> PlannedFit:
         """Plan to train new networks, or go on with those given, on checked instances."""
         self.__dict__.pop("digest_", None)  # a failed fit leaves an unfitted estimator
@@ -456,25 +462,18 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             epochs_before=len(self.history_) if one_pass and networks is not None else 0,
         )
         self.loss_ = run.loss
+        measured = None
+        if X_validation is not None:
+            refuse_held_out(run.validation_fraction, len(instances))
+            measured = Measured.of(as_instances(X_validation), self)
         source = run.open_source(instances, self)
+        source.measured = measured
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
         return PlannedFit(run, source, partial(self._finish, source))
 
-    def _monitored(self, X_validation: Any, source: Source) -> Batches:
-        """Return the batches of instances that are measured after each epoch, checked."""
-        if source.validation is not None:
-            raise TrainingError(
-                f"got X_validation, and {len(source.validation)} of the training instances are "
-                "held out, which choose the epoch; pass validation_fraction=0 (that of "
-                "recipe='reference') to measure X_validation, or leave it out"
-            )
-        instances = as_instances(X_validation)
-        few, _ = instances.at_most(MAX_VALIDATION, 0, label=False, schema=self.schema_)
-        checked = self.schema_.check(few)
-        return Batches(checked, np.arange(len(checked)), self.preprocessor_.to_training)
-
     def _finish(self, source: Source, run: TrainingRun, progress: Progress) -> None:
-        self.training_ = run.describe(progress)
+        measured = {} if source.measured is None else {"X_validation": source.measured.facts}
+        self.training_ = run.describe(progress) | measured
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._set_networks(run.networks, run.settings.device)

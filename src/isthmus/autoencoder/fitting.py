@@ -253,16 +253,13 @@ class TrainingRun:
             choices["interrupted_in_epoch"] = progress.epoch + 1
         return choices
 
-    def train(self, source: Source, monitored: Batches | None = None) -> Progress:
+    def train(self, source: Source) -> Progress:
         """Train the networks in place, with the callbacks and checkpoints of the parameters.
 
         Parameters
         ----------
         source : Source
             Training and validation part of the instances.
-        monitored : Batches, optional
-            Other instances, on which the loss is measured after each epoch where there is no
-            validation part. They decide nothing.
 
         Raises
         ------
@@ -276,12 +273,13 @@ class TrainingRun:
             # Of rank 0, whose weights all processes train with.
             run_on_rank_zero(self.group, lambda: self._fit_encoder(source))
         checkpoints = None if self.one_pass else self._checkpoints(source)
+        measured = source.measured
         return train(
             Model(self.networks, self.objective),
             self.objective,
             source.training,
-            source.validation if monitored is None else monitored,
-            self.settings if monitored is None else replace(self.settings, best_by=None),
+            source.validation if measured is None else measured.batches,
+            self.settings if measured is None else replace(self.settings, best_by=None),
             self.callbacks(source, checkpoints.epochs_done() if checkpoints else 0),
             checkpoints,
             self.group,
@@ -357,18 +355,15 @@ class PlannedFit:
     source : Source
     finish : callable
         Called with the run as it was trained and its progress.
-    monitored : Batches or None
-        See `TrainingRun.train`.
     """
 
     run: TrainingRun
     source: Source
     finish: Callable[[TrainingRun, Progress], None]
-    monitored: Batches | None = None
 
     def carry_out(self) -> None:
         """Train, and finish; warn when training was interrupted."""
-        progress = self.run.train(self.source, self.monitored)
+        progress = self.run.train(self.source)
         self.finish(self.run, progress)
         if progress.interrupted:
             warn_of_interruption(progress, self.run.settings.max_epochs)

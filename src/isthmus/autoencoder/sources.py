@@ -20,12 +20,44 @@ from isthmus.autoencoder.training_rows import (
     split_rows,
 )
 from isthmus.data import Blocks, Chunk, InMemory, Instances, fingerprint, rows_of
+from isthmus.data.preprocessing import issue_warnings
 from isthmus.data.streaming import Stream
-from isthmus.errors import DataError
+from isthmus.errors import DataError, TrainingError
+from isthmus.recipes import resolve_choices
 from isthmus.training import Batches, StreamBatches
 
 #: Validation rows of a stream, at most.
 MAX_VALIDATION = 10_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Instances on which the loss is measured after each epoch; they decide nothing.
+
+    Attributes
+    ----------
+    batches : Batches
+    facts : dict
+        How many are measured, `n`, and how many there are, `of`.
+    """
+
+    batches: Batches
+    facts: dict[str, int]
+
+    @classmethod
+    def of(cls, instances: Instances, encoder: Inference) -> Measured:
+        """Check instances by the schema of an encoder.
+
+        Of a stream with more than `MAX_VALIDATION` rows so many are drawn, with a `DataWarning`.
+        """
+        schema, prepare = encoder.schema_, encoder.preprocessor_.to_training
+        few, _ = instances.at_most(MAX_VALIDATION, 0, label=False, schema=schema)
+        checked, n = schema.check(few), len(instances)
+        if len(checked) < n:
+            text = f"X_validation holds {n:,} instances, and {len(checked):,} of them, drawn at "
+            issue_warnings([text + "random, are measured after each epoch"])
+        rows = np.arange(len(checked))
+        return cls(Batches(checked, rows, prepare), {"n": len(checked), "of": n})
 
 
 class Source(Protocol):
@@ -38,6 +70,8 @@ class Source(Protocol):
     row_hashes : TrainingRowHashes
     training : Batches or StreamBatches
     validation : Batches or None
+    measured : Measured or None
+        Where there is no validation part.
     sample : array of shape (k, *schema.shape)
         Instances of the training part, checked, to fit an encoder in closed form on: all of them,
         or as many as asked for, drawn at random.
@@ -47,6 +81,7 @@ class Source(Protocol):
     row_hashes: TrainingRowHashes
     training: Batches | StreamBatches
     validation: Batches | None
+    measured: Measured | None
     sample: np.ndarray
 
     def examples(self, n: int) -> np.ndarray:
@@ -79,6 +114,7 @@ class ArraySource:
         n_sample: int = 0,
     ) -> None:
         self.X, self.hashes = X, encoder.hash_checked_rows(X)
+        self.measured: Measured | None = None
         self.fingerprint = fingerprint(X)
         self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
         validation, training = split_rows(len(X), validation_fraction, seed)
@@ -135,6 +171,7 @@ class StreamSource:
         sampled = np.setdiff1d(stream.draw(n_sample, [seed, 3]), validation)
         scan = scan_stream(encoder, stream, validation, hashed, sampled)
         self.sample = scan.sample
+        self.measured: Measured | None = None
         self.X, self.hashes, self.fingerprint = scan.validation, scan.hashes, scan.fingerprint
         self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
         self.training: Batches | StreamBatches = StreamBatches(
@@ -274,6 +311,37 @@ def hold_out(encoder: Inference, X: np.ndarray, repeated: np.ndarray) -> HeldOut
         np.concatenate([batch.errors.numpy() for batch in batches]),
         repeated,
     )
+
+
+def check_before_reading(X: Instances, recipe: str, validation_fraction: float | str) -> None:
+    """Refuse as `refuse_held_out` does, of a stream before the passes over its files."""
+    if not X.in_memory:
+        given = {"validation_fraction": validation_fraction}
+        choices = resolve_choices(recipe, given, len(X), 1, X.kind or "table")
+        refuse_held_out(choices.validation_fraction, len(X))
+
+
+def refuse_held_out(validation_fraction: float, n_rows: int) -> None:
+    """Refuse to measure other instances after each epoch where a part of the rows is held out.
+
+    Parameters
+    ----------
+    validation_fraction : float in [0, 0.9]
+    n_rows : int
+        Training instances.
+
+    Raises
+    ------
+    TrainingError
+        When a row is held out.
+    """
+    n_held_out = math.floor(n_rows * validation_fraction)
+    if n_held_out:
+        raise TrainingError(
+            f"got X_validation, and {n_held_out:,} of the training instances are held out, which "
+            "choose the epoch; pass validation_fraction=0 (that of recipe='reference') to measure "
+            "X_validation, or leave it out"
+        )
 
 
 @singledispatch

@@ -321,7 +321,8 @@ def fit(
         after = ["-o", "points.csv"] if by_point and reading.time else ["--explain"]
         words = ["predict", str(output), "NEW", *reading.for_later_files(), *after]
     else:
-        words = ["classify", str(output), "LABELLED", "--label", "COLUMN"]
+        words = ["classify", str(output), "LABELLED"]
+        words += [] if train.kind == "images" else ["--label", "COLUMN"]  # folders are classes
         words += reading.for_later_files()
     console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True)
     write_json_facts(json, facts)

@@ -100,6 +100,8 @@ def suggest(
     identifiers = instances.identifiers().iloc[rows]
     if instances.keys is None:
         identifiers = identifiers.drop(columns="row", errors="ignore")
+    elif "row" in instances.keys:
+        table = table.rename(columns={"row": "row_number"})
     table = with_identifiers(identifiers, table)
     console = console_for(json)
     text = f"{len(table):,} of {len(instances):,} rows to look at, counting from 0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -347,6 +347,46 @@ def refuse_ray(workers: int | None, address: str | None) -> None:
         raise DataError(f"got {option}, which is for Ray; add --engine ray, or leave it out")
 
 
+def check_in_chunks(
+    data: str,
+    output: Path | None,
+    needs_memory: Sequence[str] = (),
+    *,
+    with_input: bool = False,
+) -> None:
+    """Check what is asked for of data that is read in chunks, before it is read.
+
+    Parameters
+    ----------
+    data : str
+        What to call it.
+    output : Path or None
+    needs_memory : sequence of str
+        Options that are given and need all instances in memory.
+    with_input : bool
+        Whether --with-input is given.
+
+    Raises
+    ------
+    DataError
+        Naming all that does not go together.
+    """
+    wrong = []
+    if needs_memory:
+        verb = "need" if len(needs_memory) > 1 else "needs"
+        wrong.append(
+            f"{', '.join(needs_memory)} {verb} files that fit into memory: pass them one by one, "
+            "without --lazy, --resume and --engine"
+        )
+    if with_input:
+        wrong.append("in place of --with-input carry along the columns you need: --key COLUMN")
+    if output is None or output.suffix != ".parquet":
+        got = "" if output is None else f", not {output}"
+        wrong.append(f"the output is a folder of Parquet files: -o NAME.parquet{got}")
+    if wrong:
+        raise DataError(f"{data} is read in chunks; {'; '.join(wrong)}")
+
+
 def run_scoring(
     what: Literal["predict", "encode"],
     bundle: Path,
@@ -362,12 +402,8 @@ def run_scoring(
     json: str | None,
 ) -> Path:
     """Score a stream into a folder, print a summary, and return the folder."""
-    if output is None or output.suffix != ".parquet":
-        raise DataError(
-            f"got {'no output' if output is None else f'the output {output}'}, and data read in "
-            "chunks is written in chunks, to a folder of Parquet files; give one with "
-            "-o NAME.parquet"
-        )
+    check_in_chunks(stream.name, output)
+    assert output is not None
     from isthmus.scoring import score
 
     try:

@@ -17,6 +17,7 @@ from isthmus.cli.options import (
     Json,
     Part,
     Scoring,
+    check_in_chunks,
     console_for,
     refuse_ray,
     run_scoring,
@@ -139,19 +140,12 @@ def predict(
     if by not in ("auto", "point", "window"):
         raise DataError(f"got --by {by}, expected point or window")
     of_windows = False if by == "window" or explain else None
+    choices.check()
+    if reading.in_chunks(data, lazy=scoring.lazy):
+        of_points = ["--by point"] * (by == "point") + ["--alarms"] * (alarms is not None)
+        check_in_chunks(data, output, [*choices.given, *of_points], with_input=with_input)
     loaded = reading.open(data, bundle, lazy=scoring.lazy, head=head, by_point=of_windows)
-    choices.check(in_memory=loaded.in_memory)
     if not loaded.in_memory:
-        if with_input:
-            raise DataError(
-                "got --with-input and data that is read in chunks; carry the columns along that "
-                "you need: --key COLUMN"
-            )
-        if by == "point" or alarms is not None:
-            raise DataError(
-                "got --by point or --alarms, and data that is read in chunks is predicted by "
-                "window; pass one file without --lazy, --resume and --engine"
-            )
         folder = run_scoring(
             "predict",
             bundle,
@@ -187,7 +181,7 @@ def predict(
             "data carry columns along with --key COLUMN"
         )
     if _decides_points(decider, instances, by, alarms, explain):
-        choices.check(in_memory=True, of_points=True)
+        choices.check(of_points=True)
         predict_points(decider, instances, output, alarms, json)
         return
     with warnings_as_lines():

@@ -59,32 +59,28 @@ class RowChoices:
         ),
     ] = None
 
-    def check(self, *, in_memory: bool, of_points: bool = False) -> None:
-        """Check that what is asked for goes together, and with the data.
+    @property
+    def given(self) -> list[str]:
+        """The options that choose rows, of those that are given."""
+        values = {
+            "--max-error": self.max_error,
+            "--select-fdr": self.select_fdr,
+            "--adaptive": self.adaptive or None,
+        }
+        return [name for name, value in values.items() if value is not None]
+
+    def check(self, *, of_points: bool = False) -> None:
+        """Check that what is asked for goes together, and with a decision on time points.
 
         Raises
         ------
         DataError
             When it does not.
         """
-        given = [
-            name
-            for name, value in (
-                ("--max-error", self.max_error),
-                ("--select-fdr", self.select_fdr),
-                ("--adaptive", self.adaptive or None),
-            )
-            if value is not None
-        ]
-        if given and not in_memory:
+        if self.given and of_points:
             raise DataError(
-                f"got {given[0]}, and data that is read in chunks; pass files that fit into memory "
-                "one by one, without --lazy, --resume and --engine"
-            )
-        if given and of_points:
-            raise DataError(
-                f"got {given[0]}, and the detector decides on time points, which depend on each "
-                "other; leave it out, or pass --by window"
+                f"got {self.given[0]}, and the detector decides on time points, which depend on "
+                "each other; leave it out, or pass --by window"
             )
         if self.adaptive and self.select_fdr is not None:
             raise DataError("got --adaptive and --select-fdr; pass one of them")

@@ -332,8 +332,23 @@ def _check_other_marks(
     row = int(bad.argmax())
     raise DataError(
         f"{place} holds {quote(values[codes[row]])} in {place.where(row)}, "
-        f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}; "
+        f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}"
+        f"{_left_unread(values, codes, texts, place)}; "
         f"if these are names, {place.how_to_take_as_names()}"
+    )
+
+
+def _left_unread(values: np.ndarray, codes: np.ndarray, texts: list[str], place: Place) -> str:
+    """Return for an error which cells are left when a column is read as the error advises."""
+    left = place.left_unread(texts, values)
+    if not left.any():
+        return ""
+    rows = np.append(left, False)[codes]
+    row = int(rows.argmax())
+    value = values[codes[row]]
+    return (
+        f"; {int(rows.sum()):,} of its cells are not written so, the first is {quote(value)} in "
+        f"{place.where(row)}: correct it, or if it is missing, {place.how_to_mark_missing(value)}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -93,6 +93,51 @@ def date_formats(texts: Sequence[str], enough: float) -> list[str]:
     return []
 
 
+def mixed_notations(counts: Mapping[str, int], enough: float) -> list[str]:
+    """Return a date of each notation that text is written in, where no single one reads enough.
+
+    Parts of a number with points or dashes between them, such as 1.12.3, are no dates.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        How often each text occurs.
+    enough : float
+        How many of them are dates at least.
+
+    Returns
+    -------
+    list of str
+        Empty for other text, and for dates of one notation.
+
+    Examples
+    --------
+    >>> mixed_notations({"17.05.2024": 2, "2024-05-18": 3, "19/05/24": 1}, 6)
+    ['17.05.2024', '2024-05-18', '19/05/24']
+    >>> mixed_notations({"1.12.3": 5, "2.10.14": 5}, 10)
+    []
+    """
+    notations: dict[str, list[str]] = {}
+    for text in counts:
+        notation = re.sub(r"[^\W\d_]+", "a", re.sub(r"\d{1,2}(?!\d)", "0", text))
+        if "/" in text or re.search(r"(?<!\d)\d{4}(?!\d)", text):
+            notations.setdefault(re.sub(r"\d{4}", "0000", notation), []).append(text)
+    examples, n_dates = [], 0
+    for texts in notations.values():
+        once = dict.fromkeys(texts, 1)
+        formats = [one for candidates in _candidates(once, len(texts)) for one in candidates]
+        read = pd.Series(False, range(len(texts)))
+        for one in formats:
+            found = pd.to_datetime(
+                pd.Series(texts, dtype=object), format=one, errors="coerce", utc="%z" in one
+            ).notna()
+            if (found & ~read).any():
+                examples.append(texts[int((found & ~read).argmax())])
+                read |= found
+        n_dates += sum(counts[text] for text, there in zip(texts, read, strict=True) if there)
+    return examples if len(examples) > 1 and n_dates >= enough else []
+
+
 def looks_like_date(text: str) -> bool:
     """Return whether a text is written as a date, of the calendar or not.
 
@@ -119,7 +164,7 @@ def is_impossible_date(text: str) -> bool:
     return not any(_count_read({text: 1}, one) for one in formats)
 
 
-def _candidates(counts: dict[str, int], enough: float) -> Iterator[list[str]]:
+def _candidates(counts: Mapping[str, int], enough: float) -> Iterator[list[str]]:
     """Yield formats that dates may be in, those of one pattern at a time."""
     for pattern, formats in (
         (_DAYS, _formats_of_numbers),

@@ -19,7 +19,7 @@ from isthmus.data.formats import is_table_file
 from isthmus.data.groups import check_group_columns, with_group_columns
 from isthmus.data.named_datasets import load_named
 from isthmus.data.paths import load_path
-from isthmus.data.predictions import as_normal_value
+from isthmus.data.predictions import as_normal_value, check_key_names
 from isthmus.data.schema import KINDS, Schema, check_step
 from isthmus.data.streaming import (
     are_tables,
@@ -237,6 +237,8 @@ def load(
         )
     groups, cutting = cutting.groups_of_rows(kind)
     keys = [*groups, *(key for key in keys if key not in groups)]
+    of_rows = [*keys, *cutting.groups, *([] if time is None else [time])]
+    check_key_names(of_rows, of_points=kind == "series")
     check_group_columns(groups, source, table=opened or _is_table(source), images=of_images)
     size = None
     if resize is not None:

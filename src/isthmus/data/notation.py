@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.data.csv_options import CsvOptions, in_words, is_number, plain_marks, read_with
-from isthmus.data.date_notation import MONTHS, date_formats, is_impossible_date
+from isthmus.data.date_notation import (
+    MONTHS,
+    date_formats,
+    is_impossible_date,
+    mixed_notations,
+)
 
 #: Share of a column's values from which another way to write numbers or dates is recognised.
 MIN_RECOGNISED = 0.95
@@ -195,6 +200,17 @@ def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -
     )
 
 
+def options_for(values: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a CSV file that read text as numbers or dates, none for words.
+
+    Examples
+    --------
+    >>> options_for(["1,5", "2", "k.A."] + ["3,25"] * 40)
+    {'decimal': ','}
+    """
+    return next(iter(_alternatives([plain_marks(value.strip()) for value in values])), {})
+
+
 def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
     """Return what text is that looks like numbers or dates and that no option reads.
 
@@ -234,6 +250,8 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
         )
     if _are_impossible_dates(counts, enough):
         return "dates that no calendar has", "correct them"
+    if dates := mixed_notations(counts, enough):
+        return f"dates in several notations ({', '.join(dates[:4])})", "write all as 2024-05-17"
     if _are_dates_in_words(counts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"
     return _unreadable_units(counts, enough)

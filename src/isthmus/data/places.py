@@ -13,7 +13,7 @@ import pandas as pd
 
 from isthmus.data.csv_options import DEFAULT_OPTIONS, CsvOptions, how_to_mark_missing
 from isthmus.data.date_notation import is_impossible_date
-from isthmus.data.notation import how_to_read
+from isthmus.data.notation import how_to_read, options_for
 from isthmus.errors import DataError, SchemaError
 
 #: Errors that are written out.
@@ -113,6 +113,15 @@ class Place:
         """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
         return how_to_read(values, self.column, csv=self.csv)
 
+    def left_unread(self, texts: Sequence[str], values: np.ndarray) -> np.ndarray:
+        """Return which of k texts what `how_to_read(texts)` advises does not read, (k,) boolean."""
+        import pyarrow as pa
+
+        options = CsvOptions(**options_for(texts))
+        cells = pa.array(values, pa.string())
+        read = options.dates_in(cells)[1] if options.date_format else options.numbers_in(cells)
+        return ~read
+
     def how_to_mark_missing(self, value: Any) -> str:
         """Return how to say that a value is missing, see `csv_options.how_to_mark_missing`."""
         if self.csv is None or not isinstance(value, str):
@@ -193,6 +202,14 @@ def quote(value: Any) -> str:
 class ColumnErrors:
     """Collects the errors of columns, each in a `with` block of its own, to raise them together.
 
+    Parameters
+    ----------
+    table : str
+        What to call the table.
+    heading : str, optional
+        What follows the number of errors, such as "images cannot be read", where they are of other
+        things than columns.
+
     Examples
     --------
     >>> errors = ColumnErrors("nuts.csv")
@@ -208,8 +225,8 @@ class ColumnErrors:
     - column 'day' holds 'oops'; correct it
     """
 
-    def __init__(self, table: str = "") -> None:
-        self.table = table or "the table"
+    def __init__(self, table: str = "", heading: str | None = None) -> None:
+        self.heading = heading or f"columns of {table or 'the table'} cannot be read"
         self.errors: list[DataError] = []
 
     def __enter__(self) -> None:
@@ -223,7 +240,7 @@ class ColumnErrors:
     ) -> bool:
         """Keep a `DataError` for `check`; any other goes on."""
         if isinstance(error, DataError) and not isinstance(error, MemoryError):
-            self.errors.append(error)
+            self.errors += error.problems or [error]
             return True
         return False
 
@@ -245,7 +262,7 @@ class ColumnErrors:
         more = len(self.errors) - MAX_LISTED
         kind = SchemaError if any(isinstance(e, SchemaError) for e in self.errors) else DataError
         raise kind(
-            f"{len(self.errors):,} columns of {self.table} cannot be read:{listed}"
+            f"{len(self.errors):,} {self.heading}:{listed}"
             + (f"\n- and {more:,} more" if more > 0 else ""),
             problems=self.errors,
         )

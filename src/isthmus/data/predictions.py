@@ -6,6 +6,7 @@ the export's comparison, the service, the command line. No torch is loaded.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ NORMAL, ABNORMAL = 1, -1
 VERDICT_NAMES = {NORMAL: "normal", ABNORMAL: "abnormal"}
 #: What a head gives of each instance, by the name that an export's metadata has for it.
 DECISIONS = ("class", "probabilities", "class_p_values", "anomaly_score", "p_value", "verdict")
+#: Columns that every table of predictions has, of a classifier or of a detector.
+ALWAYS_WRITTEN = ("prediction", "probability", "anomaly_score", "p_value", "reconstruction_error")
+#: And those that tables of time points have.
+WRITTEN_OF_POINTS = (*ALWAYS_WRITTEN, "verdict", "n_filled")
 #: Between the classes of a set in a table.
 SET_SEPARATOR = "|"
 
@@ -213,6 +218,35 @@ def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarr
     return np.where(missing, 1 + residuals.sum(axis=1, keepdims=True), residuals)
 
 
+def check_key_names(names: Sequence[str], *, of_points: bool = False) -> None:
+    """Check that columns which identify rows can stand beside what heads decide of these rows.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns that are copied to the output: keys, groups and, of a long table, the time.
+    of_points : bool, default=False
+        Whether the rows are time points of series.
+
+    Raises
+    ------
+    DataError
+        When one has a name of `ALWAYS_WRITTEN`, or of time points of `WRITTEN_OF_POINTS`.
+
+    Examples
+    --------
+    >>> check_key_names(["customer", "row", "verdict"])
+    """
+    written = WRITTEN_OF_POINTS if of_points else ALWAYS_WRITTEN
+    both = [name for name in names if name in written]
+    if both:
+        raise DataError(
+            f"got the column {both[0]!r} to identify rows, and what is decided of them is written "
+            f"in a column of that name; give it another name in the data (of keys, or leave it "
+            f"out: drop=, on the command line --drop {both[0]})"
+        )
+
+
 def with_identifiers(identifiers: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Put the columns that identify rows in front of what was found of these rows.
 
@@ -241,7 +275,8 @@ def with_identifiers(identifiers: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
     both = [str(name) for name in identifiers.columns if name in table.columns]
     if both:
         raise DataError(
-            f"the column {both[0]!r} identifies rows and has the name of a column of the output; "
-            "give it another name, or leave it out (drop=, on the command line --drop)"
+            f"the column {both[0]!r} is no feature and is copied to the output, which has a column "
+            "of that name; give it another name, or leave it out (drop=, on the command line "
+            f"--drop {shlex.quote(both[0])})"
         )
     return pd.concat([identifiers.set_axis(table.index), table], axis=1)

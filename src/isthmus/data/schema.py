@@ -49,13 +49,16 @@ def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
 
 
 def check_is_there(
-    name: str, names: Sequence[str], source: str | Path, first: str | None = None
+    wanted: str | Sequence[str],
+    names: Sequence[str],
+    source: str | Path,
+    first: str | None = None,
 ) -> None:
-    """Check that a table has a column.
+    """Check that a table has a column, or several.
 
     Parameters
     ----------
-    name : str
+    wanted : str or sequence of str
     names : sequence of str
         The columns of the table.
     source : str or Path
@@ -66,18 +69,24 @@ def check_is_there(
     Raises
     ------
     DataError
-        With the columns it has, and one of a similar name; with `first` a `ShardError`.
+        Naming all that are not there, with the columns it has, and those of similar names; with
+        `first` a `ShardError`.
     """
-    if name in names:
+    there = set(names)
+    asked = dict.fromkeys([wanted] if isinstance(wanted, str) else wanted)
+    missing = [name for name in asked if name not in there]
+    if not missing:
         return
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     if first is not None:
         raise ShardError(
-            f"{source} has no column {name!r}, which {first} has; it has {shown}; write it again"
+            f"{source} has no column {missing[0]!r}, which {first} has; it has {shown}; write it "
+            "again"
         )
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
+    close = [one for name in missing for one in difflib.get_close_matches(name, names, 1)]
+    hint = f"did you mean {', '.join(map(repr, close))}? " if close else ""
+    lacking = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
+    raise DataError(f"{source} has no {lacking}; {hint}it has {shown}")
 
 
 def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:

@@ -10,7 +10,14 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES, group_text, match_groups
+from isthmus.data import (
+    ABNORMAL,
+    NORMAL,
+    VERDICT_NAMES,
+    group_text,
+    match_groups,
+    with_identifiers,
+)
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarm_rates import AlarmRate, AlarmThreshold
 from isthmus.detection.alarms import alarm_table, find_alarms, known_positions
@@ -368,7 +375,8 @@ class PointDecisions:
                 "n_filled": self.points.n_filled[order],
             }
         )
-        return pd.concat([self.points.table_identifiers(), decisions, shares], axis=1)
+        decided = pd.concat([decisions, shares], axis=1)
+        return with_identifiers(self.points.table_identifiers(), decided)
 
 
 def time_points_as_at_fit(

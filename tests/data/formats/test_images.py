@@ -276,6 +276,20 @@ def test_unreadable_image_is_named(tmp_path, damage):
         load_image_folder(tmp_path)
 
 
+def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
+    write_all(tmp_path, [RNG.integers(0, 256, (64, 64), dtype=np.uint8)] * 5)
+    cut = (tmp_path / "d.png").read_bytes()[:-1500]
+    for name, content in (("a.png", b""), ("b.png", b"no image"), ("d.png", cut)):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"(?s)^3 images cannot be.*a\.png.*b\.png.*d\.png") as all_:
+        load_image_folder(tmp_path)
+    assert len(all_.value.problems) == 3
+    write(tmp_path / "e.png", RNG.integers(0, 256, (32, 32), dtype=np.uint8))
+    (tmp_path / "f.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"(?s)c\.png is 64x64 and .*e\.png is 32x32.*f\.png \("):
+        load_image_folder(tmp_path)
+
+
 def test_image_of_enormous_size_is_refused(tmp_path, monkeypatch):
     write_all(tmp_path, GREY)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from isthmus._core import reading, reason_of, shown
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats.arrays import read_npy, read_npy_header
+from isthmus.data.places import ColumnErrors
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
@@ -165,35 +166,30 @@ def read_images(
     Raises
     ------
     DataError
-        When a file cannot be read or the images differ in size or depth.
+        When files cannot be read, which are all named, or the images differ in size or depth.
     """
     images: np.ndarray | None = None
     erased: list[Path] = []
+    errors, first, differs = ColumnErrors(heading="images cannot be read"), Path(), False
     for position, file in enumerate(files):
-        path, pixels = file.path, _read(file)
-        if _is_erased(file, pixels):
-            erased.append(path)
-        if schema is not None:
-            pixels = _with_channels(pixels, schema, path)
-        if size is not None:
-            pixels = resize_pixels(pixels, size)
-        if images is None:
-            images = np.empty((len(files), *pixels.shape), pixels.dtype)
-        if pixels.shape[:2] != images.shape[1:3]:
-            height, width = images.shape[1:3]
-            raise DataError(
-                f"the images differ in size: {files[0].path} is {height}x{width} and {path} is "
-                f"{pixels.shape[0]}x{pixels.shape[1]} (height x width); pass "
-                f"resize=({height}, {width}), on the command line --resize {height}x{width}"
-            )
-        if pixels.dtype != images.dtype:
-            raise DataError(
-                f"the images differ in depth: {files[0].path} gives {images.dtype} and {path} "
-                f"{pixels.dtype}; save all of them with 8 bits for each channel"
-            )
-        if pixels.ndim > images.ndim - 1:
-            images = np.repeat(images[..., None], 3, axis=-1)
-        images[position] = pixels[..., None] if pixels.ndim < images.ndim - 1 else pixels
+        if differs and read_header(file).size:
+            continue  # of the other images only those are named that cannot be opened
+        with errors:
+            path, pixels = file.path, _read(file)
+            erased += [path] * _is_erased(file, pixels)
+            if schema is not None:
+                pixels = _with_channels(pixels, schema, path)
+            if size is not None:
+                pixels = resize_pixels(pixels, size)
+            if images is None:
+                images, first = np.empty((len(files), *pixels.shape), pixels.dtype), path
+            differs = pixels.shape[:2] != images.shape[1:3] or pixels.dtype != images.dtype
+            if differs:
+                raise _unlike(first, images[0], path, pixels)
+            if pixels.ndim > images.ndim - 1:
+                images = np.repeat(images[..., None], 3, axis=-1)
+            images[position] = pixels[..., None] if pixels.ndim < images.ndim - 1 else pixels
+    errors.check()
     if images is None:
         raise DataError("got no images; expected at least one file")
     if erased and warn:
@@ -203,6 +199,21 @@ def read_images(
             stacklevel=4,
         )
     return images
+
+
+def _unlike(first: Path, of_first: np.ndarray, path: Path, pixels: np.ndarray) -> DataError:
+    """Return the error of an image that differs from the first one in size or depth."""
+    (height, width), (high, wide) = of_first.shape[:2], pixels.shape[:2]
+    if (high, wide) == (height, width):
+        return DataError(
+            f"the images differ in depth: {first} gives {of_first.dtype} and {path} "
+            f"{pixels.dtype}; save all of them with 8 bits for each channel"
+        )
+    return DataError(
+        f"the images differ in size: {first} is {height}x{width} and {path} is {high}x{wide} "
+        f"(height x width); pass resize=({height}, {width}), on the command line --resize "
+        f"{height}x{width}"
+    )
 
 
 def _is_erased(file: ImageFile, pixels: np.ndarray) -> bool:

@@ -384,8 +384,8 @@ def dataset_from_frame(
     if len(frame) == 0:
         raise DataError(f"{source} holds no rows; expected at least one")
     left_out = [str(column) for column in ([] if label is None else [label]) + [*keys, *drop]]
-    for column in (*left_out, *(columns or ()), *category):
-        check_is_there(str(column), names, source)
+    asked = (*left_out, *(columns or ()), *category)
+    check_is_there([str(column) for column in asked], names, source)
     for column in category:
         frame = frame.assign(**{column: frame[column].astype("category")})
     y = None if label is None else labels_from_text(frame.iloc[:, names.index(str(label))])

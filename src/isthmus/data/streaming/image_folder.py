@@ -222,8 +222,7 @@ def load_image_table(
     """
     table = read_parquet(path)
     keys = [key for key in keys if key != "file"]
-    for name in keys if label is None else [label, *keys]:
-        check_is_there(name, table.column_names, path)
+    check_is_there(keys if label is None else [label, *keys], table.column_names, path)
     files = []
     for row, cell in enumerate(table.column(column).to_pylist()):
         content, stored = (cell or {}).get("bytes"), (cell or {}).get("path")

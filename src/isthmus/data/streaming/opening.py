@@ -53,8 +53,9 @@ def is_streamed(source: Any, lazy: bool, kind: str = "auto") -> bool:
         return _is_pattern(source) and (lazy or image_pattern(source) is None)
     if lazy and not path.name.lower().endswith(_ENDINGS):
         raise DataError(
-            f"got lazy=True, and {path} cannot be read chunk by chunk; expected .parquet, .npy or "
-            "a folder of these or of images; leave it out"
+            f"got lazy=True (on the command line --lazy, --resume or --engine), and {path} cannot "
+            "be read chunk by chunk; expected .parquet, .npy or a folder of these or of images; "
+            "leave it out"
         )
     return lazy
 

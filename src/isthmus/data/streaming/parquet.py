@@ -81,9 +81,10 @@ class FileColumns:
             if field.name not in _index(schema) or field.name in wanted
         }
         of_first = [*self.drop, *self._category] if self._first is None else []
-        for name in [*wanted, *of_first]:
-            first = self._first[0] if self._first is not None and name in self.types else None
-            check_is_there(name, list(types), source, first)
+        asked = [*wanted, *of_first]
+        in_first = [name for name in asked if self._first is not None and name in self.types]
+        check_is_there(in_first, list(types), source, self._first[0] if self._first else None)
+        check_is_there(asked, list(types), source)
         twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
         if twice is not None and (self._takes_all or twice in wanted):
             raise ShardError(

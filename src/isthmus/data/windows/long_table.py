@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.places import Place, SourceFile, Where, describe_row, quote
+from isthmus.data.places import (
+    ColumnErrors,
+    Place,
+    SourceFile,
+    Where,
+    describe_row,
+    quote,
+    such_cells,
+)
 from isthmus.data.schema import check_is_there, check_names
 from isthmus.data.windows.time_index import (
     are_dates,
@@ -161,23 +169,26 @@ def as_numbers(
         When a column holds no numbers or a value is not a number; names the column and row.
     """
     values = np.empty((len(frame), len(channels)))
-    not_numeric = []
+    not_numeric, errors = [], ColumnErrors(str(source))
     for at, name in enumerate(channels):
-        numbers = _column(frame[name], name, source, where)
-        if numbers is None:
-            not_numeric.append(name)
-            continue
-        if (infinite := np.abs(numbers) > LARGEST).any():
-            row = int(infinite.argmax())
-            value = numbers[row]
-            what = "infinite" if np.isinf(value) else f"{value:g}, too large for a network,"
-            raise DataError(
-                f"the value is {what} in column {name!r}, {where(row)}, of "
-                f"{source}; put a number there, or leave it empty for missing"
-            )
-        values[:, at] = numbers
-    if not_numeric:
-        raise DataError(_no_numbers(frame, not_numeric, source, where, free_roles))
+        with errors:
+            numbers = _column(frame[name], name, source, where)
+            if numbers is None:
+                not_numeric.append(name)
+                continue
+            if (infinite := np.abs(numbers) > LARGEST).any():
+                row = int(infinite.argmax())
+                value = numbers[row]
+                what = "infinite" if np.isinf(value) else f"{value:g}, too large for a network,"
+                raise DataError(
+                    f"the value is {what} in column {name!r}, {where(row)}, of "
+                    f"{source}; put a number there, or leave it empty for missing"
+                )
+            values[:, at] = numbers
+    with errors:
+        if not_numeric:
+            raise DataError(_no_numbers(frame, not_numeric, source, where, free_roles))
+    errors.check()
     return values
 
 
@@ -198,11 +209,14 @@ def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> n
     if bad.any() and bad.sum() == present.sum():
         return None
     if bad.any():
-        row = int(bad.argmax())
+        row, texts = int(bad.argmax()), [v for v in column[present][:1000] if isinstance(v, str)]
+        fix = place.how_to_read(texts) if texts else None
+        if fix is None:
+            missing = place.how_to_mark_missing(column.iloc[row])
+            fix = f"put a number there; if it is missing, {missing}"
         raise DataError(
-            f"{place} holds {quote(column.iloc[row])} in {where(row)}, expected "
-            f"{place.expected('number')}; put a number there; if it is missing, "
-            f"{place.how_to_mark_missing(column.iloc[row])}"
+            f"{place} holds {quote(column.iloc[row])} in {where(row)}"
+            f"{such_cells(int(bad.sum()))}, expected {place.expected('number')}; {fix}"
         )
     return values
 
@@ -222,17 +236,13 @@ def _no_numbers(
     read = "" if fix is None else f"{fix}, or "
     names = ", ".join(repr(name) for name in without[:10])
     names += f" and {len(without) - 10} more" if len(without) > 10 else ""
-    say = (
-        f"say which is {' or '.join(f'{role}=' for role in free_roles)} (on the command line "
-        f"{', '.join(f'--{role}' for role in free_roles)}), or "
-        if free_roles
-        else ""
-    )
+    roles, options = (sep.join(free_roles) for sep in ("= or ", ", --"))
+    say = f"say which is {roles}= (on the command line --{options}), or " if free_roles else ""
+    many = len(without) > 1
+    what, them = ("columns", "them") if many else ("column", "it")
     return (
-        f"{'columns' if len(without) > 1 else 'column'} {names} of {source} cannot be "
-        f"{'channels' if len(without) > 1 else 'a channel'}: no numbers ({first!r} begins "
-        f"with {value}); {read}{say}drop {'them' if len(without) > 1 else 'it'} "
-        "(--drop)"
+        f"{what} {names} of {source} cannot be {'channels' if many else 'a channel'}: no numbers "
+        f"({first!r} begins with {value}); {read}{say}drop {them} (--drop)"
     )
 
 
@@ -288,8 +298,8 @@ class LongTable:
         if len(frame) == 0:
             raise DataError(f"{source} holds no rows; expected rows of numbers")
         left_out = {*given, *no_channels}
-        for name in (*given, *no_channels, *(cutting.channels or ())):
-            check_is_there(name, list(self.frame.columns), source)
+        asked = [*given, *no_channels, *(cutting.channels or ())]
+        check_is_there(asked, list(self.frame.columns), source)
         remaining = [name for name in self.frame.columns if name not in left_out]
         self.channels = remaining if cutting.channels is None else list(cutting.channels)
         if not self.channels:
@@ -307,7 +317,12 @@ class LongTable:
                     f"command line --time beside --{option})"
                 )
         if self.time is not None:
-            self.times = self._read_times(cutting.time_zone)
+            with (errors := ColumnErrors(str(source))):
+                self.times = self._read_times(cutting.time_zone)
+            with errors:
+                if errors.errors:  # of the channels all is said too
+                    self.numbers()
+            errors.check()
 
     def _read_times(self, zone: str | None) -> pd.Series:
         column = self.frame[self.time]

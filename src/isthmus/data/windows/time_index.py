@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.column_types import names_zone
-from isthmus.data.places import Where
+from isthmus.data.places import Place, Where, calendar_note, such_cells
 from isthmus.errors import DataError
 
 #: A step of more than this many median steps of the group is a gap.
@@ -443,10 +443,18 @@ def _from_text(column: pd.Series, name: str, where: Where, local: bool = False) 
         dates = pd.Series(pd.NaT, index=column.index)
     bad = dates.isna().to_numpy()
     if bad.any():
-        row = int(bad.argmax())
+        place = Place(str(column.name), where=where)
+        unread = place.unread(column, bad, "date")
+        row = int(unread.argmax())
+        fix = place.how_to_read([one for one in plain[:1000] if isinstance(one, str)])
+        expected = "a number or a date such as 2024-05-31 13:00:00"
+        if place.csv is not None and place.csv.date_format:
+            expected = place.expected("date")
+        value = str(column.iloc[row])
         raise DataError(
-            f"{name} holds {str(column.iloc[row])!r:.60} in {where(row)}, expected a number or a "
-            "date such as 2024-05-31 13:00:00"
+            f"{name} holds {value!r:.60}{calendar_note(value)} in {where(row)}"
+            f"{such_cells(int(unread.sum()))}, expected {expected}; "
+            f"{fix or 'correct it, or leave the row out'}"
         )
     if local and not names_zone(plain.to_numpy()):
         return dates.dt.tz_localize(None)
