@@ -20,7 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
-from isthmus.classification import MLPHead, build_head, mlp
+from isthmus.classification import MLPHead, build_head, check_labels, mlp
 from isthmus.errors import CalibrationError, DataError, DataWarning, FrozenError
 from isthmus.networks import digest, read_weights
 from isthmus.training import derived_seed, draw_seed
@@ -176,6 +176,15 @@ def test_labels_that_cannot_be_used_are_refused_with_the_fix(case, image_fit, la
 
     with pytest.raises(ValueError, match=message):
         CodeClassifier(image_fit).fit(labelled[0], spoil(labelled[1]))
+
+
+def test_classes_that_look_alike_or_like_none_are_warned_of():
+    y = ["nut", "Nut", "bolt", "nut "]
+    with pytest.warns(DataWarning, match="got the classes 'Nut', 'nut', 'nut ', which differ in"):
+        check_labels(y, 4)
+    with pytest.warns(DataWarning, match="got the classes 'nan', which"):
+        check_labels(np.array(["nut", np.nan, "bolt"]), 3)
+    check_labels(["a", "A", "b"], 3)
 
 
 def test_bad_labels_are_found_before_an_encoder_is_trained(labelled, monkeypatch):
@@ -656,6 +665,19 @@ def test_another_label_for_the_same_instance_replaces_the_first(image_fit, label
     classifier.add_labels(X[:1], [(y[0] + 1) % 10])
     assert classifier.n_labels_ == len(y)
     assert classifier.predict(X[:1]) == [(y[0] + 1) % 10]
+
+
+def test_labels_of_new_rows_that_equal_others_by_chance_leave_those_alone():
+    rng = np.random.default_rng(0)
+    encoder = Autoencoder(1, max_epochs=1, random_state=0).fit(rng.poisson(1, size=(500, 2)))
+    X, new = rng.poisson(1, size=(1000, 2)), rng.poisson(1, size=(20, 2))
+    y = np.where(rng.random(1000) < X[:, 0] / 4, "many", "few")
+    classifier = CodeClassifier(encoder).fit(X, y)
+    with pytest.warns(DataWarning, match=r"20 labelled instances equal rows .* count as new"):
+        classifier.add_labels(new, y[:20])
+    at_once = CodeClassifier(encoder).fit(np.vstack([X, new]), np.append(y, y[:20]))
+    assert classifier.n_labels_ == 1020
+    np.testing.assert_array_equal(classifier.predict_proba(X), at_once.predict_proba(X))
 
 
 def test_the_accuracy_is_that_of_labels_however_they_are_written(image_fit, labelled):

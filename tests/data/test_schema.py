@@ -6,7 +6,7 @@ import pytest
 
 from isthmus.data import Column, Schema, check_table
 from isthmus.data.array_checks import check_images
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import DataError, DataWarning, SchemaError
 
 TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
 MIXED = pd.DataFrame(
@@ -228,6 +228,28 @@ def test_check_gives_numbers_for_every_type():
 def test_a_row_that_misses_everything_is_checked():
     nothing = pd.DataFrame({name: [None] for name in MIXED})
     assert np.isnan(Schema.learn(MIXED).check(nothing)).all()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (str.upper, "'NUT', 'BOLT' .*differ in case or spaces alone"),
+        (lambda one: f" {one}", "' nut', ' bolt' .*differ in case or spaces alone"),
+        (
+            lambda one: one + "s",
+            "'nuts', 'bolts' .at fit 'bolt', 'nut'.; see that they are written",
+        ),
+    ],
+)
+def test_a_column_of_categories_never_seen_is_warned_of(written, message):
+    kinds = pd.DataFrame({"kind": ["nut", "bolt"] * 10})
+    schema = Schema.learn(kinds)
+    other = kinds.assign(kind=kinds["kind"].map(written))
+    with pytest.warns(DataWarning, match=message):
+        assert (schema.check(other) == 2).all()
+    schema.check(other[:5])  # of few rows nothing is said
+    kinds.loc[:8, "kind"] = "rivet"  # nor of less than half, which errors are raised for here
+    schema.check(kinds)
 
 
 def test_numbers_that_stand_for_no_category_are_refused():

@@ -292,6 +292,31 @@ def test_a_normal_value_that_does_not_fit_is_refused(y, normal, message):
         read_detector_labels(y, len(y), normal)
 
 
+@pytest.mark.parametrize(
+    ("y", "normal", "named"),
+    [
+        (
+            ["normal", "Normal ", "worn"],
+            "normal",
+            "1 labels .* normal='normal'.*: 'Normal '; write",
+        ),
+        (np.array(["ok", np.nan, "OK"]), "ok", "2 labels .*: 'OK', 'nan'; write"),
+        (np.array(["0", " 0", "1"]), 0, "1 labels .* normal=0.*: ' 0'; write"),
+    ],
+)
+def test_labels_that_look_like_the_normal_one_or_none_are_warned_of(y, normal, named):
+    with pytest.warns(UserWarning, match=named):
+        read_detector_labels(y, 3, normal)
+    read_detector_labels(["a", "A", "b"], 3, "a")  # letters may differ in case alone
+
+
+def test_zero_is_not_normal_beside_minus_one():
+    with pytest.raises(DataError, match="got normal=0, and no label in y is that"):
+        read_detector_labels([1, -1, 1], 3, 0)
+    assert read_detector_labels([0, -1, 1], 3, 0).tolist() == [1, -1, -1]
+    assert read_detector_labels([-1, -1], 2, 1).tolist() == [-1, -1]
+
+
 @pytest.fixture(scope="module")
 def marked(encoder, gaussians):
     """Rows of which 25 of 500 are far away, and a detector fitted on them. Do not refit."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from isthmus import AnomalyDetector
+from isthmus import AnomalyDetector, Autoencoder
 
 SEEDS = 60
 
@@ -60,6 +60,22 @@ def test_rates_hold_with_ties(encoder, gaussians):
     shares = realised(detector, lambda n, seed: np.sign(gaussians(n, seed)), (0.05, 0.1))
 
     assert (shares.mean(axis=0) <= np.array([0.05, 0.1]) + 3 * standard_error(shares)).all()
+
+
+@pytest.mark.parametrize("labelled", [0, 20])
+def test_cross_holds_its_rate_where_rows_repeat(labelled):
+    rng = np.random.default_rng(0)
+    rates = []
+    encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(rng.poisson(2, size=(400, 3)))
+    for seed in range(4):
+        counts = rng.poisson(2, size=(800 + labelled, 3))
+        counts[800:] += rng.poisson(3, size=(labelled, 3))
+        y = np.repeat([0, -1], [800, labelled])
+        detector = AnomalyDetector(encoder, "auto", 0.05, "cross", random_state=seed).fit(counts, y)
+        rates.append((detector.predict(rng.poisson(2, size=(2000, 3))) == -1).mean())
+    # 0.09 where scores of four fifths of the rows alone calibrate.
+    assert np.mean(rates) < 0.05 + 2 * np.std(rates) / np.sqrt(4)
+    assert np.mean(rates) > 0.02
 
 
 def test_rates_hold_with_labels(encoder, gaussians):

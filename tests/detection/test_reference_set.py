@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.encoding import most_informative
-from isthmus.errors import CalibrationError, DataError
+from isthmus.errors import CalibrationError, DataError, DataWarning
 
 # Two abnormal labels at most where the weight of the head does not matter: from three on it is
 # cross-validated, which takes its time.
@@ -90,6 +90,22 @@ def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gau
 
     assert detector.n_calibration_ == 16
     assert len(detector.fitted_score_.label_free_.references_) == 63
+
+
+def test_labels_of_new_rows_that_equal_others_by_chance_leave_those_alone():
+    rng = np.random.default_rng(0)
+    counts, new = rng.poisson(1, size=(600, 2)), rng.poisson(1, size=(2000, 2))
+    detector = AnomalyDetector(
+        Autoencoder(1, max_epochs=1), false_alarm_rate=0.05, calibration="split", random_state=0
+    ).fit(counts)
+    before = detector.n_calibration_, detector.reference_set_.y.copy()
+    with pytest.warns(DataWarning, match=r"30 labelled instances equal rows .* count as new"):
+        detector.add_labels(rng.poisson(2, size=(30, 2)), [-1] * 30)
+    assert detector.n_calibration_ == before[0]
+    np.testing.assert_array_equal(detector.reference_set_.y[:600], before[1])
+    assert detector.update_facts_ == {"n_given": 30, "n_new": 30}
+    # It was 0.66 where they gave their labels to all rows that equal them.
+    assert (detector.predict(new) == -1).mean() < 0.1
 
 
 @pytest.mark.parametrize("label", [1, 0, -1])

@@ -10,6 +10,8 @@ import numpy as np
 
 #: Training-row hashes of a stream, at most: 8 MB.
 MAX_HASHES = 1_000_000
+#: Share of rows that equal another one, from which an equal row need not be the same row.
+MIN_REPEATED = 0.25
 #: Held-out instances, at most: enough for a test, little on disk.
 MAX_HELD_OUT = 1000
 
@@ -71,6 +73,11 @@ class TrainingRowHashes:
     def overlap(self, hashes: np.ndarray) -> np.ndarray:
         """Return which rows equal one of the training rows, boolean of shape (n,)."""
         return np.isin(hashes, self.hashes)
+
+    @property
+    def identify(self) -> bool:
+        """Whether rows are known by their hashes: fewer than a quarter equal another one."""
+        return self.repeated < MIN_REPEATED
 
     def trained_on(self, hashes: np.ndarray) -> np.ndarray:
         """Return which rows were trained on, boolean of shape (n,).

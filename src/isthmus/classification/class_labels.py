@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,17 @@ from sklearn.utils.validation import column_or_1d
 
 from isthmus.data import (
     CLASSES,
+    LOOK_MISSING,
     MISSING,
     PARTIAL_CLASSES,
     ClassMatcher,
+    appearance,
     as_labels,
     factorize_labels,
     label_text,
 )
-from isthmus.errors import DataError
+from isthmus.encoding import find_known_rows
+from isthmus.errors import DataError, DataWarning
 
 #: Instances whose codes a classifier stores, at most: more would make its bundle large.
 MAX_LABELLED_CODES = 20_000
@@ -101,7 +105,27 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             f"got labels of one class ({classes.tolist()[0]!r}), expected at least two classes; "
             "to separate normal from abnormal instances fit a detector"
         )
+    _warn_of_alike(classes)
     return y
+
+
+def _warn_of_alike(classes: np.ndarray) -> None:
+    """Warn of classes that look the same, or like a missing label."""
+    texts = [one for one in classes.tolist() if isinstance(one, str | bytes)]
+    looks = [appearance(one) for one in texts]
+    odd = [
+        one
+        for one, look in zip(texts, looks, strict=True)
+        if looks.count(look) > 1 or look in LOOK_MISSING
+    ]
+    if odd:
+        warnings.warn(
+            f"got the classes {', '.join(map(repr, odd[:10]))}, which differ in case or spaces "
+            "alone, or look like no label; write each class in one way, and leave out instances "
+            "without a label",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def class_positions(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -295,8 +319,12 @@ class LabelledCodes:
     hashes: np.ndarray
 
     def followed_by(self, other: LabelledCodes) -> LabelledCodes:
-        """Return these and the other instances; where one is in both, with the other's label."""
-        unchanged = ~np.isin(self.hashes, other.hashes)
+        """Return these and the other instances; where one is in both, with the other's label.
+
+        Which are in both says `isthmus.encoding.find_known_rows`.
+        """
+        known = find_known_rows(self.hashes, other.hashes)
+        unchanged = ~np.isin(self.hashes, other.hashes[known])
         return LabelledCodes(
             np.concatenate([self.codes[unchanged], other.codes]),
             np.concatenate([self.y[unchanged], other.y]),

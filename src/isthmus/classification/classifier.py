@@ -222,7 +222,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         Parameters
         ----------
         X : array or DataFrame of n instances, or StoredCodes
-            New ones, or ones that the head was fitted on: their labels change.
+            New ones, or ones that the head was fitted on: their labels change. Which they are says
+            `isthmus.encoding.find_known_rows`.
         y : array of shape (n,)
             They are matched to the classes: "3" is 3. With a head that uses unlabelled instances
             -1, None, NaN or empty text removes a label, or adds an unlabelled instance.

@@ -45,9 +45,11 @@ from .instances import rows_of as rows_of
 from .instances import take_rows as take_rows
 from .labels import CLASSES as CLASSES
 from .labels import DETECTION as DETECTION
+from .labels import LOOK_MISSING as LOOK_MISSING
 from .labels import MISSING as MISSING
 from .labels import PARTIAL_CLASSES as PARTIAL_CLASSES
 from .labels import ClassMatcher as ClassMatcher
+from .labels import appearance as appearance
 from .labels import are_normal as are_normal
 from .labels import as_labels as as_labels
 from .labels import factorize_labels as factorize_labels

@@ -22,6 +22,8 @@ NUMBER = re.compile(rf"{_SHORT}[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?
 _PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
 AS_WRITTEN = "as written"
+#: How `appearance` writes text that missing labels become, as in `numpy.array(["ok", numpy.nan])`.
+LOOK_MISSING = ("nan", "<na>", "nat")
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -135,6 +137,18 @@ def label_text(label: Any) -> str:
         return label.decode("utf-8", "backslashreplace")
     # Whole numbers are floats only because some label of theirs is missing.
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def appearance(label: Any) -> str:
+    """Return a label without case (but of single letters) and spaces: what a reader sees of it.
+
+    Examples
+    --------
+    >>> appearance(" OK"), appearance("ok"), appearance("A ")
+    ('ok', 'ok', 'A')
+    """
+    text = " ".join(label_text(label).split())
+    return text if len(text) < 2 else text.casefold()
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from isthmus.data.array_checks import SAME_CONSTANT, Kind, check_images, check_s
 from isthmus.data.column_types import check_table, check_table_shape
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.data.containers import as_array_or_frame
-from isthmus.errors import DataError, SchemaError, ShardError
+from isthmus.errors import DataError, DataWarning, SchemaError, ShardError
 
 #: Share of the range at fit up to which a batch may have another scale, as 12 bits among 16 have.
 TINY_SHARE = 1 / 16
+#: Values of a category column, and the share of them that were no category at fit, for a warning.
+MIN_VALUES, UNSEEN_SHARE = 10, 0.5
 
 
 def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
@@ -380,7 +382,11 @@ class Schema:
             X, names = match_columns(X, expected if nameless else names, expected), expected
         self.check_shape(X.shape)
         check_table_shape(X.shape)
-        return read_frame(X, self.types, names)
+        values = read_frame(X, self.types, names)
+        for at, (column, name) in enumerate(zip(self.types, names, strict=True)):
+            if column.type == "category":
+                _warn_of_unseen(X.iloc[:, at], values[:, at], column, name)
+        return values
 
     def _check_scale(self, X: np.ndarray, low: float, high: float) -> None:
         """Check pixels from `low` to `high` against the scale at fit.
@@ -418,6 +424,35 @@ class Schema:
                 f"case {scale}",
                 stacklevel=3,
             )
+
+
+def _warn_of_unseen(given: pd.Series, positions: np.ndarray, column: Column, name: str) -> None:
+    """Warn of a column whose values are mostly no categories of the fit, as if written otherwise.
+
+    Parameters
+    ----------
+    given : Series of shape (n,)
+    positions : float array of shape (n,)
+        As `Column.read` gives them.
+    """
+    unseen = positions == len(column.categories)
+    n_present = len(positions) - int(np.isnan(positions).sum())
+    if n_present < MIN_VALUES or unseen.sum() <= UNSEEN_SHARE * n_present:
+        return
+    found, at_fit = given[unseen].unique().tolist(), list(column.categories)
+    plain = {str(one).strip().casefold() for one in at_fit}
+    alike = all(str(one).strip().casefold() in plain for one in found)
+    fix = "they differ in case or spaces alone, write them as at fit" if alike else ""
+    listed, expected = (
+        ", ".join(map(repr, some[:3])) + ", ..." * (len(some) > 3) for some in (found, at_fit)
+    )
+    warnings.warn(
+        f"most values of the column {name!r} are categories that were not there at fit: "
+        f"{listed} (at fit {expected}); {fix or 'see that they are written as at fit'}: a decision "
+        "on a category never seen says little",
+        DataWarning,
+        stacklevel=4,
+    )
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

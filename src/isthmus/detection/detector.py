@@ -39,12 +39,12 @@ from isthmus.detection.instance_decisions import DecisionsMixin
 from isthmus.detection.labelled_scores import (
     BlendedScore,
     LabelCurve,
-    fit_score,
     held_out_scores,
     label_free_method,
     measure_curve,
 )
 from isthmus.detection.point_detection import PointDetectionMixin
+from isthmus.detection.recalibration import score_held_out_rows
 from isthmus.detection.reference_set import (
     build_calibrated_set,
     build_reference_set,
@@ -53,7 +53,7 @@ from isthmus.detection.reference_set import (
     n_encoders,
     trains_before_sampling,
 )
-from isthmus.detection.scores import MISSING_POLICIES, Score, anomaly_scores
+from isthmus.detection.scores import MISSING_POLICIES, Score
 from isthmus.detection.series_score import ALL_LABEL_FREE
 from isthmus.detection.timeline import lay_out
 from isthmus.detection.updates import UpdatesMixin
@@ -112,8 +112,9 @@ class AnomalyDetector(
         fifth of the rows, score the rows they were not fitted on, and the model of all rows
         predicts (cross-conformal prediction, Vovk, 2015). No rows are lost to calibration, but
         the guarantee is weaker: it holds as far as leaving out a fifth of the rows does not
-        change the scores. Fewer rows make distances and errors larger, so the rate is held
-        or undershot in practice. `"auto"` takes `"split"` from 2,000 normal rows on.
+        change the scores. Fewer rows make distances and errors larger, so the rate is held or
+        undershot in practice; where many rows are equal, see `docs/detection.md`. `"auto"` takes
+        `"split"` from 2,000 normal rows on.
     random_state : int, RandomState instance or None, default=None
     normal : str, int, float or bool, optional
         The label that means normal, where labels are others than 1 (normal) and -1 (abnormal):
@@ -410,25 +411,15 @@ class AnomalyDetector(
             # Cross-validation would compare windows with others that overlap them.
             blends = (reference_set.y == ABNORMAL).any() and reference_set.timeline is None
             self.method_ = "blend" if blends else label_free_method(reference_set.features)
-        calibration_scores, held_out = [], []
-        how = self.method_, self.missing, reference_set.seed
-        for fold in reference_set.folds:
-            features, rows = reference_set.features_of(fold), reference_set.calibration_rows(fold)
-            if len(rows):  # not all labelled abnormal since
-                training = reference_set.training_rows(fold)
-                fitted, penalty = fit_score(features, reference_set.y, training, *how)
-                calibration_scores.append(anomaly_scores(fitted, features.take(rows), penalty))
-                held_out.append(rows)
-        if self.calibration_ == "cross":
-            training = reference_set.fitted_rows()
-            fitted, penalty = fit_score(reference_set.features, reference_set.y, training, *how)
-        self.fitted_score_, self.missing_penalty_ = fitted, penalty
+        found = score_held_out_rows(reference_set, self.method_, self.missing, self.calibration_)
+        fitted, training = found.score, found.fitted_on
+        self.fitted_score_, self.missing_penalty_ = fitted, found.penalty
         if self.encoder_.encoder_digest() != self.encoder_digest_:
             raise FrozenError(
                 "the encoder changed while the detector's head was fitted; leave its modules alone "
                 "meanwhile, and fit again"
             )
-        scores, rows = np.concatenate(calibration_scores), np.concatenate(held_out)
+        scores, rows = np.concatenate(found.scores), np.concatenate(found.rows)
         self.held_out_scores_ = np.full(len(reference_set.y), np.nan)
         self.held_out_scores_[rows] = scores
         scores, rows = self._without_excess(scores, rows, fitted)
@@ -449,7 +440,7 @@ class AnomalyDetector(
             self.unlabelled_abnormal_ = find_unlabelled_abnormal(
                 fitted, *of_rows, training, rows, scores, -self.offset_, reference_set.seed
             )
-        self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
+        self._calibrate_points(list(zip(found.rows, found.scores, strict=True)))
 
     def _without_excess(
         self, scores: np.ndarray, rows: np.ndarray, score: Score

@@ -13,10 +13,12 @@ from isthmus._core import shown
 from isthmus.data import (
     ABNORMAL,
     DETECTION,
+    LOOK_MISSING,
     MISSING,
     NORMAL,
     Dataset,
     Instances,
+    appearance,
     are_normal,
     as_labels,
     as_normal_value,
@@ -76,6 +78,7 @@ class DetectorLabelReader:
         self.normal = as_normal_value(normal)
         self.source, self.stated = source, stated
         self.counts: Counter[str] = Counter()
+        self._abnormal: set[str] = set()
         self._normal_found = False
         # Whether -1 occurred, and whether only 1, 0 and -1 did, as numbers.
         self._signs, self._only_signs = False, True
@@ -116,6 +119,9 @@ class DetectorLabelReader:
             return self._check_signs(y, first_row)
         means_normal = are_normal(labels, self.normal)
         self._normal_found |= any(means_normal)
+        self._abnormal |= {
+            label_text(one) for one, is_ in zip(labels, means_normal, strict=True) if not is_
+        }
         found = np.full(len(y), UNKNOWN, dtype=np.int8)
         if labels:
             found[rows] = np.where(means_normal, NORMAL, ABNORMAL)[places]
@@ -142,6 +148,7 @@ class DetectorLabelReader:
             return
         if not self.counts:
             return
+        self._warn_of_alike()
         value = read_as_binary(self.normal)
         other = (self._only_signs and value is None) or (self._signs and value == 0)
         if not self.stated and other and not (value is None and self._normal_found):
@@ -153,7 +160,9 @@ class DetectorLabelReader:
         # Of 0 and 1 (or True and False) both meanings are clear, although one does not occur:
         # "00" for 0 is another label.
         occurs = any(read_as_binary(one) == value for one in self._binary.values())
-        binary = (not self._others or self._only_signs) and value is not None and not occurs
+        # Beside -1, which means abnormal, 0 means unlabelled and not normal.
+        clear = not self._others or (self._only_signs and value == 1)
+        binary = clear and value is not None and not occurs
         if self._normal_found or (binary and self._same_kind()):
             return
         problem = (
@@ -174,6 +183,19 @@ class DetectorLabelReader:
         if self.normal is None:
             return {}
         return {"normal": self.normal, "labels": dict(sorted(self.counts.items()))}
+
+    def _warn_of_alike(self) -> None:
+        """Warn of abnormal labels that look like the normal one, or like none."""
+        looks = appearance(self.normal)
+        alike = [one for one in self._abnormal if appearance(one) in (looks, *LOOK_MISSING)]
+        if alike:
+            warnings.warn(
+                f"{self.source}: {sum(self.counts[one] for one in alike):,} labels are taken as "
+                f"abnormal that look like normal={shown(self.normal)}, or like no label: "
+                f"{', '.join(map(repr, sorted(alike)[:MAX_SHOWN]))}; write labels in one way, and "
+                "leave unlabelled instances without one (None, NaN, an empty cell)",
+                stacklevel=4,
+            )
 
     def _same_kind(self) -> bool:
         """Return whether labels of 0 and 1, or of True and False, are written as `normal` is."""

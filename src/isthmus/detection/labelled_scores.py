@@ -96,6 +96,7 @@ class HeadScore(LabelledScore):
         self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
         parts = self._parts(normal, self.label_free_.own_distances_, self.label_free_.own_scores())
         self.middle_, self.spread_ = parts.mean(axis=1), parts.std(axis=1) + 1e-9
+        self.own_scores_ = self._weighted(parts)
         return self
 
     def score(self, features: Features) -> np.ndarray:
@@ -107,8 +108,16 @@ class HeadScore(LabelledScore):
         distances, rows = self.label_free_.nearest(features)
         free = self.label_free_.relative(distances, rows)
         parts = self._parts(features, distances.mean(axis=1), free)
+        return free, self._weighted(parts)
+
+    def _weighted(self, parts: np.ndarray) -> np.ndarray:
         standardised = (parts - self.middle_[:, None]) / self.spread_[:, None]
-        return free, standardised[0] + LINEAR_WEIGHT * standardised[1]
+        found: np.ndarray = standardised[0] + LINEAR_WEIGHT * standardised[1]
+        return found
+
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and the scores of each, its distances those to the others."""
+        return self.label_free_.rows_, self.own_scores_
 
     def contribution(self, features: Features) -> np.ndarray:
         """Return the score: all of it is the head's."""
@@ -183,13 +192,24 @@ class BlendedScore(LabelledScore):
 
     def score(self, features: Features) -> np.ndarray:
         """Return the weighted mean."""
-        free, head = self.standardised(features)
+        return self._blended(*self.standardised(features))
+
+    def _blended(self, free: np.ndarray, head: np.ndarray) -> np.ndarray:
         return (1 - self.weight_) * free + self.weight_ * head
 
     def standardised(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return f and h, shape (n,) each."""
         free, head = self.head_.with_label_free(features)
-        return (np.log(free + 1e-3) - self.middle_) / self.spread_, head
+        return self._in_deviations(free), head
+
+    def _in_deviations(self, free: np.ndarray) -> np.ndarray:
+        found: np.ndarray = (np.log(free + 1e-3) - self.middle_) / self.spread_
+        return found
+
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and the scores of each, its distances those to the others."""
+        rows, head = self.head_.leave_one_out()
+        return rows, self._blended(self._in_deviations(self.label_free_.own_scores()), head)
 
     def contribution(self, features: Features) -> np.ndarray:
         """Return the weighted head."""

@@ -49,6 +49,10 @@ class Score(ABC):
         """Return the scores of the training rows, or of every few of them, 5,000 at most."""
         return self.score(features.take(np.arange(0, len(features), 1 + len(features) // 5000)))
 
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return which of the normal rows fitted on, and the score of each against all others."""
+        return None
+
     def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
         """Return the squared residual of each channel of windows of series, (n, n_channels)."""
         if not features.residuals.shape[1]:  # of an encoder without decoder
@@ -330,6 +334,10 @@ class NeighbourScore(Score):
     def own_scores(self) -> np.ndarray:
         """Return the scores of `rows_`, each against the others, once fitted."""
         return self.own_scores_
+
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return `rows_` and `own_scores`."""
+        return self.rows_, self.own_scores()
 
     def scores_of_references(self) -> np.ndarray:
         """Return the scores of the references, each against the others."""

@@ -28,7 +28,7 @@ from isthmus.detection.labelled_stretches import label_time_points, stretch_tabl
 from isthmus.detection.recalibration import recalibrated
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.timeline import Timeline, WindowPlaces, lay_out
-from isthmus.encoding import restored_on_failure, row_hashes
+from isthmus.encoding import find_known_rows, restored_on_failure, row_hashes
 from isthmus.errors import CalibrationError, DataError
 
 #: Windows whose hashes are taken together.
@@ -60,8 +60,9 @@ def with_labels(
         When the rows are stored codes and the detector was calibrated with several encoders.
     """
     hashes = row_hashes(encoder, instances)
-    changed = relabelled(reference_set, hashes, y)
-    new = np.flatnonzero(~np.isin(hashes, reference_set.hashes))
+    known = find_known_rows(reference_set.hashes, hashes)
+    changed = relabelled(reference_set, hashes[known], y[known])
+    new = np.flatnonzero(~known)
     return with_rows(changed, encoder, instances, new, y, hashes) if len(new) else changed
 
 
@@ -221,8 +222,9 @@ class UpdatesMixin:
         Parameters
         ----------
         X : array or DataFrame of n instances; with `stretches` a Dataset, DataFrame or array
-            Rows of the reference set (their labels change) or new ones. With `stretches` series by
-            time point, as for `score_points`.
+            Rows of the reference set (their labels change) or new ones; which they are says
+            `isthmus.encoding.find_known_rows`. With `stretches` series by time point, as for
+            `score_points`.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing to remove a label; or any labels with `normal`,
             a missing one to remove a label.

@@ -14,6 +14,7 @@ from .instance_codes import count_empty_rows as count_empty_rows
 from .instance_codes import data_fingerprint as data_fingerprint
 from .instance_codes import encode_cached as encode_cached
 from .instance_codes import encoder_identity as encoder_identity
+from .instance_codes import find_known_rows as find_known_rows
 from .instance_codes import fit_if_not_trained as fit_if_not_trained
 from .instance_codes import identity_in_manifest as identity_in_manifest
 from .instance_codes import is_fitted as is_fitted

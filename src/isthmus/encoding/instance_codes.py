@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import LearnedTable, user_path, write_bytes
-from isthmus.autoencoder import InstanceEncoder, read_on_rank_zero
+from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes, read_on_rank_zero
 from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
 from isthmus.data.formats import read_npy
 from isthmus.data.preprocessing import describe_empty_rows, issue_warnings
@@ -229,6 +229,43 @@ def row_hashes(encoder: InstanceEncoder, instances: Instances) -> np.ndarray:
     """
     check_encoder(encoder, instances)
     return instances.row_hashes(encoder.row_hashes)
+
+
+def find_known_rows(known: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Return which labelled instances are rows that a head has, and not others that equal them.
+
+    A label of a row that the head has replaces that of all rows that equal it. In a table whose
+    rows repeat, as of counts, labels of a few new rows would so replace those of most others.
+
+    Parameters
+    ----------
+    known : uint64 array of shape (m,)
+        Hashes of the rows of the head, see `row_hashes`.
+    hashes : uint64 array of shape (n,)
+        Of the instances.
+
+    Returns
+    -------
+    boolean array of shape (n,)
+        Where rows repeat, none unless more are equal than those of new rows are by chance.
+
+    Warns
+    -----
+    DataWarning
+        When instances count as new that equal a row.
+    """
+    rows = TrainingRowHashes.from_hashes(known)
+    equal = rows.overlap(hashes)
+    found = equal if rows.identify else rows.trained_on(hashes)
+    if n := int((equal & ~found).sum()):
+        issue_warnings(
+            [
+                f"{n:,} of {len(hashes):,} labelled instances equal rows that the head has, as new "
+                "rows of a table whose rows repeat do: they count as new ones, and those rows keep "
+                "their labels; to change labels fit again"
+            ]
+        )
+    return found
 
 
 def encode_cached(
