@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder
@@ -71,10 +72,29 @@ def test_cross_holds_its_rate_where_rows_repeat(labelled):
         counts = rng.poisson(2, size=(800 + labelled, 3))
         counts[800:] += rng.poisson(3, size=(labelled, 3))
         y = np.repeat([0, -1], [800, labelled])
-        detector = AnomalyDetector(encoder, "auto", 0.05, "cross", random_state=seed).fit(counts, y)
+        method = "head" if labelled else "auto"
+        detector = AnomalyDetector(encoder, method, 0.05, "cross", random_state=seed)
+        detector.fit(counts, y)
         rates.append((detector.predict(rng.poisson(2, size=(2000, 3))) == -1).mean())
     # 0.09 where scores of four fifths of the rows alone calibrate.
     assert np.mean(rates) < 0.05 + 2 * np.std(rates) / np.sqrt(4)
+    assert np.mean(rates) > 0.02
+
+
+def test_cross_holds_its_rate_where_categories_are_rare():
+    def table(rng, n):
+        kinds = np.minimum(rng.zipf(1.5, n), 5000).astype(str)
+        return pd.DataFrame({"kind": kinds, "x": rng.normal(size=n)}).astype({"kind": "category"})
+
+    rates = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        detector = AnomalyDetector(
+            Autoencoder(max_epochs=1), "auto", 0.05, "cross", random_state=seed
+        ).fit(table(rng, 200))
+        rates.append((detector.predict(table(rng, 1000)) == -1).mean())
+    # 0.12 where scores by encoders that know fewer categories alone calibrate.
+    assert np.mean(rates) < 0.05 + 2 * np.std(rates) / np.sqrt(5)
     assert np.mean(rates) > 0.02
 
 

@@ -411,7 +411,8 @@ class AnomalyDetector(
             # Cross-validation would compare windows with others that overlap them.
             blends = (reference_set.y == ABNORMAL).any() and reference_set.timeline is None
             self.method_ = "blend" if blends else label_free_method(reference_set.features)
-        found = score_held_out_rows(reference_set, self.method_, self.missing, self.calibration_)
+        how = self.method_, self.missing, self.calibration_
+        found = score_held_out_rows(reference_set, self.encoder_, *how)
         fitted, training = found.score, found.fitted_on
         self.fitted_score_, self.missing_penalty_ = fitted, found.penalty
         if self.encoder_.encoder_digest() != self.encoder_digest_:
