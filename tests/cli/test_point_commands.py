@@ -111,7 +111,8 @@ def test_from_a_table_to_points_and_alarms(isthmus, files):
     assert list(found["baselines"]) == ["raw", "pca", "untrained"]
     apart = found["code"]["apart"]
     assert apart["n"] == len(given) - 21 - 2 * 15
-    assert f"{100 * apart['share']:.3g} % of the {apart['n']:,} that share no window" in out
+    share = f"{100 * apart['share']:.3g} % of the {apart['n']:,} normal ones"
+    assert f"{share} that share no window" in out
     status, out, err = isthmus(
         *asked[:3], *CUT, "--label", "anomaly", "--normal", 0, "--by", "window"
     )

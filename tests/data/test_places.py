@@ -54,10 +54,13 @@ def german(n=60):
 def test_what_the_advised_options_do_not_read_is_said_with_them(tmp_path):
     table = german()
     table.loc[[8, 11], "amount"], table.loc[3, "day"] = "k.A.", "31.02.2024"
+    table["age"] = ["k.A.", "-", *range(20, 78)]
     table.to_csv(tmp_path / "german.csv", index=False, sep=";")
     with pytest.raises(DataError) as found:
         load(tmp_path / "german.csv")
-    day, amount, price = map(str, found.value.problems)
+    day, amount, price, age = map(str, found.value.problems)
+    assert "2 such cells in this column ('k.A.', '-')" in age
+    assert "(on the command line --na k.A. --na -)" in age
     assert "--date-format %d.%m.%Y" in day
     assert "1 of its cells are not written so, the first is '31.02.2024' in row 3" in day
     assert "--decimal ," in amount

@@ -75,7 +75,8 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         raise DataError(
             f"{int(missing.sum())} of {len(y)} labels are missing ({MISSING}), the first in row "
             f"{int(missing.argmax())}; fit on the labelled rows only: "
-            f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading"'
+            f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading" (on the '
+            "command line --head spreading)"
         )
     if y.dtype == object and not any(isinstance(label, str | bytes) for label in y):
         y = np.array(y.tolist())  # numbers, that were objects because some were missing
@@ -89,7 +90,8 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         raise DataError(
             f"{int(marked.sum())} of {len(y)} labels are -1, which marks an instance as "
             "unlabelled; fit on the labelled rows only: fit(X[y != -1], y[y != -1]), "
-            'use them with head="spreading", or give the class another number'
+            'use them with head="spreading" (on the command line --head spreading), or give the '
+            "class another number"
         )
     try:
         check_classification_targets(y)

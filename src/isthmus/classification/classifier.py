@@ -42,6 +42,7 @@ from isthmus.data import (
     over_chunks,
     row_index,
 )
+from isthmus.data.preprocessing import issue_warnings, repeated_label_warnings
 from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
     check_is_encoder,
@@ -200,6 +201,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         sample, y = labelled_sample(instances, self.encoder, y, self.random_state)
         # Check labels before an encoder is trained for hours.
         y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
+        issue_warnings(repeated_label_warnings(sample.held, y))
         self.rejecter_ = None
         if self.rejection_rate is not None:
             self.rejecter_ = self._fit_rejecter(instances.held)

@@ -110,8 +110,10 @@ def info(bundle: BundlePath, json: Json = None) -> None:
     lines = {
         "bundle": str(bundle),
         "created": f"{manifest['created']} by isthmus {manifest['isthmus_version']}",
-        "data": f"{schema['kind']} of {shape}, {schema['dtype']}, "
-        f"{schema['minimum']:g} to {schema['maximum']:g}",
+        "data": f"table of {shape} columns"
+        if schema["kind"] == "table"
+        else f"{schema['kind']} of {shape}, {schema['dtype']}, {schema['minimum']:g} to "
+        f"{schema['maximum']:g}",
         "columns": ", ".join(schema["columns"] or []),
         "architecture": architecture_name(encoder),
         "code": f"{encoder['architecture']['n_components']} numbers",

@@ -208,8 +208,8 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
     console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
     precision = found["precision"]
     if precision["n"] and code["n_normal"] and code["n_abnormal"]:
-        flagged = _describe_share(precision, "called abnormal are so")
-        console.print(f"precision    {flagged}, at as many abnormal as here", soft_wrap=True)
+        flagged = _describe_share(precision, "called abnormal are abnormal")
+        console.print(f"precision    {flagged}, where as many are as here", soft_wrap=True)
     if "alert_load" in found:
         console.print(f"a day        {_describe_load(found['alert_load'])}", soft_wrap=True)
     console.print(
@@ -292,14 +292,17 @@ def print_points(console: Console, found: dict[str, Any]) -> None:
         rates.append(f"{false['per_1000_points']:.3g} per 1,000 normal time points")
     if false.get("per_day") is not None:
         rates.append(f"{false['per_day']:.3g} per day")
+    by_time = isinstance(found["asked"], str)
     lines["false alarms"] = ", ".join([f"{false['count']:,}", *rates])
     share = code["false_points"]["share"]
     realised = "none" if share is None else f"{100 * share:.3g} %"
-    lines["realised"] = f"{realised} of normal time points are called abnormal; asked for {asked}"
+    lines["realised"] = f"{realised} of normal time points are called abnormal"
+    lines["false alarms" if by_time else "realised"] += f"; asked for {asked}"
     apart = code["apart"]
     if apart["n"] < code["n_normal"] and apart["n"]:
         lines["apart"] = (
-            f"{100 * apart['share']:.3g} % of the {apart['n']:,} that share no window with an event"
+            f"{100 * apart['share']:.3g} % of the {apart['n']:,} normal ones that share no window "
+            "with an event"
         )
     for name, value in lines.items():
         console.print(f"{name:<13}{value}", soft_wrap=True)

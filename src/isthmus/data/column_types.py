@@ -18,7 +18,14 @@ import pandas as pd
 
 from isthmus.data.csv_options import NO_VALUE
 from isthmus.data.notation import NUMERIC_START, unreadable
-from isthmus.data.places import Place, calendar_note, describe_row, quote, such_cells
+from isthmus.data.places import (
+    MAX_SHOWN,
+    Place,
+    calendar_note,
+    describe_row,
+    quote,
+    such_cells,
+)
 from isthmus.errors import DataError
 
 # What begins like this is tried as a date: "2024" is a number, and pandas reads "today" as one.
@@ -294,12 +301,14 @@ def _check_half(
     value = column.iloc[row]
     written = unreadable([value]) if isinstance(value, str) else None
     how = "" if written is None else f" ({written[1]})"
+    distinct = pd.unique(column[bad]).tolist()
+    missing = [one for one in distinct if isinstance(one, str)][:MAX_SHOWN]
     raise DataError(
         f"{place} holds {quote(value)}{calendar_note(value)} in {place.where(row)}"
-        f"{such_cells(int(counts[bad].sum()))}, "
+        f"{such_cells(int(counts[bad].sum()), distinct)}, "
         f"expected {place.expected(type_)} as in other rows; put a {type_} there{how}; "
         "if it is missing, "
-        f"{place.how_to_mark_missing(value)}; if these are categories, "
+        f"{place.how_to_mark_missing(*missing)}; if these are categories, "
         f"{place.how_to_take_as_names()}"
     )
 

@@ -292,17 +292,17 @@ def labels_there(
     return cells.astype(object).where(~(stated | unstated) & cells.notna(), None)
 
 
-def how_to_mark_missing(cell: str, csv: CsvOptions) -> str:
-    """Return how to say that a cell of a CSV file stands for a missing value, for an error.
+def how_to_mark_missing(csv: CsvOptions, *cells: str) -> str:
+    """Return how to say that cells of a CSV file stand for a missing value, for an error.
 
     Examples
     --------
-    >>> how_to_mark_missing("k.A.", DEFAULT_OPTIONS)
+    >>> how_to_mark_missing(DEFAULT_OPTIONS, "k.A.")
     "leave it empty or read the file with na=['k.A.'] (on the command line --na k.A.)"
     """
-    if len(cell) > 40:
+    if max(map(len, cells)) > 40:
         return "leave it empty"
-    return f"leave it empty or {read_with({'na': [*csv.na, cell]})}"
+    return f"leave it empty or {read_with({'na': [*csv.na, *cells]})}"
 
 
 def read_with(*alternatives: dict[str, Any]) -> str:

@@ -16,8 +16,8 @@ from isthmus.data.date_notation import is_impossible_date
 from isthmus.data.notation import how_to_read, options_for
 from isthmus.errors import DataError, SchemaError
 
-#: Errors that are written out.
-MAX_LISTED = 20
+#: Errors that are written out, and values of a column in one of them.
+MAX_LISTED, MAX_SHOWN = 20, 5
 # A row (from 0) in words that a person can find it by.
 Where = Callable[[int], str]
 
@@ -122,11 +122,11 @@ class Place:
         read = options.dates_in(cells)[1] if options.date_format else options.numbers_in(cells)
         return ~read
 
-    def how_to_mark_missing(self, value: Any) -> str:
-        """Return how to say that a value is missing, see `csv_options.how_to_mark_missing`."""
-        if self.csv is None or not isinstance(value, str):
+    def how_to_mark_missing(self, *values: Any) -> str:
+        """Return how to say that values are missing, see `csv_options.how_to_mark_missing`."""
+        if self.csv is None or not values or not all(isinstance(one, str) for one in values):
             return "leave it empty"
-        return how_to_mark_missing(value, self.csv)
+        return how_to_mark_missing(self.csv, *values)
 
     @property
     def csv(self) -> CsvOptions | None:
@@ -176,15 +176,18 @@ class Place:
         return unread if 0 < unread.sum() < bad.sum() else bad
 
 
-def such_cells(count: int) -> str:
-    """Return for an error how many cells of a column are like the one that it names.
+def such_cells(count: int, distinct: Sequence[Any] = ()) -> str:
+    """Return for an error how many cells of a column are like the one that it names, and which.
 
     Examples
     --------
-    >>> such_cells(3), such_cells(1)
-    ('; 3 such cells in this column', '')
+    >>> such_cells(3), such_cells(1), such_cells(5, ["-", "k.A."])
+    ('; 3 such cells in this column', '', "; 5 such cells in this column ('-', 'k.A.')")
     """
-    return f"; {count:,} such cells in this column" if count > 1 else ""
+    if count <= 1:
+        return ""
+    named = ", ".join(map(quote, distinct[:MAX_SHOWN])) + ", ..." * (len(distinct) > MAX_SHOWN)
+    return f"; {count:,} such cells in this column" + f" ({named})" * (len(distinct) > 1)
 
 
 def calendar_note(value: Any) -> str:

@@ -28,7 +28,7 @@ from isthmus.detection.detector_labels import (
     check_labels_suffice,
     normal_by_column_name,
     read_labels_of,
-    warn_of_mostly_abnormal,
+    warn_of_labels,
 )
 from isthmus.detection.detector_monitoring import MonitoringMixin
 from isthmus.detection.explanation import ExplainedDecisionsMixin
@@ -326,7 +326,7 @@ class AnomalyDetector(
         if bound is not None:
             check_applies(timeline is not None, of_rows is not None, X_calibration is not None)
         check_labels_suffice(y, self.method)
-        warn_of_mostly_abnormal(y, stated)
+        warn_of_labels(X.held, y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
         self.update_facts_ = self.group_calibration_ = None
         if is_fitted(given):

@@ -27,6 +27,7 @@ from isthmus.data import (
     label_text,
     read_as_binary,
 )
+from isthmus.data.preprocessing import issue_warnings, repeated_label_warnings
 from isthmus.data.windows import TimePoints, says_abnormal
 from isthmus.detection.timeline import Timeline
 from isthmus.errors import DataError
@@ -365,11 +366,12 @@ def check_labels_suffice(y: np.ndarray, method: str) -> None:
         )
 
 
-def warn_of_mostly_abnormal(y: np.ndarray, normal: str | float | None) -> None:
-    """Warn where the value stated as normal makes most instances of a fit abnormal.
+def warn_of_labels(X: Any, y: np.ndarray, normal: str | float | None) -> None:
+    """Warn where labels make most instances of a fit abnormal, and where a column repeats them.
 
     Parameters
     ----------
+    X : array or DataFrame of n instances, or StoredCodes
     y : array of shape (n,)
         1 normal, -1 abnormal, 0 unlabelled.
     normal : str, int, float, bool or None
@@ -383,6 +385,7 @@ def warn_of_mostly_abnormal(y: np.ndarray, normal: str | float | None) -> None:
             "--normal) is not the label of the abnormal ones",
             stacklevel=3,
         )
+    issue_warnings(repeated_label_warnings(X, np.where(y == UNKNOWN, np.nan, y)))
 
 
 def _check_length(labels: np.ndarray, n_instances: int) -> None:

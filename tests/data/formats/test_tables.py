@@ -199,7 +199,7 @@ def test_text_among_numbers_names_column_row_line_and_value(csv):
     text = 'a,b\n\n1,"2"\n3,4\n5,x?\n6,y?\n'
     message = (
         r"'b' of .*data\.csv holds 'x\?' in row 2, counting from 0 \(line 5 of the file\); "
-        "2 such cells in this column, expected"
+        r"2 such cells in this column \(.x\?., .y\?.\), expected"
     )
     with pytest.raises(DataError, match=message):
         load_table(csv(text))

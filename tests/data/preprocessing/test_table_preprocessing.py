@@ -9,7 +9,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from isthmus import Autoencoder, CodeClassifier, load, load_bundle
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load, load_bundle
 from isthmus.data import Schema
 from isthmus.data.preprocessing import (
     MAX_SCALED,
@@ -17,9 +17,10 @@ from isthmus.data.preprocessing import (
     column_warnings,
     learn_preprocessor,
     read_preprocessor,
+    repeated_label_warnings,
 )
 from isthmus.data.preprocessing.scaling import sinh_unscale
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import DataError, DataWarning, SchemaError
 from isthmus.evaluation import Baselines
 
 N = 400
@@ -634,3 +635,40 @@ def test_quantities_are_not_taken_for_identifiers():
         }
     )
     assert warnings_of(frame) == []
+
+
+def test_columns_that_repeat_the_label_are_named():
+    rng = np.random.default_rng(0)
+    bad = rng.random(200) < 0.1
+    y = np.where(bad, "fraud", "ok").astype(object)
+    y[rng.random(200) < 0.5] = None
+    table = pd.DataFrame(
+        {
+            "checked": np.where(bad, "x", None),  # filled in once the label is known
+            "flag": bad.astype(int),
+            "hour": np.where(bad, rng.integers(0, 5, 200), rng.integers(8, 20, 200)),
+            "kind": np.where(bad, "online", rng.choice(["online", "shop"], 200)),
+            "one": 1,
+        }
+    )
+    found = repeated_label_warnings(table, y)
+    assert [text.split("'")[1] for text in found] == ["checked", "flag"]
+    assert f"in {sum(one is not None for one in y)} labelled rows" in found[0]
+    assert repeated_label_warnings(table, np.where(bad, None, "ok")) == []  # of one class
+    few = np.where(np.arange(200) < 8, y, None)
+    assert repeated_label_warnings(table, few) == []
+    assert repeated_label_warnings(np.zeros((200, 8, 8)), y) == []
+
+
+def test_heads_warn_of_a_column_that_repeats_the_label():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
+    bad = np.arange(120) < 20
+    table["checked"] = np.where(bad, "x", "")
+    table.loc[bad, "a"] += 4
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(table)
+    with pytest.warns(DataWarning, match="'checked' repeats the label"):
+        CodeClassifier(encoder).fit(table, np.where(bad, "fraud", "ok"))
+    detector = AnomalyDetector(Autoencoder(2, max_epochs=1, random_state=0), random_state=0)
+    with pytest.warns(DataWarning, match="'checked' repeats the label.* in 80 labelled rows"):
+        detector.fit(table, np.where(bad, -1, np.where(np.arange(120) < 80, 1, 0)))

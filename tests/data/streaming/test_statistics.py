@@ -256,7 +256,7 @@ def with_cells(values, cells):
         (with_cells(TEXTS, {711: "x"}), "holds 'x' in row 711, counting from 0"),
         (
             TWO_WORDS,
-            "holds 'word 0' in row 0, counting from 0; .* such cells in this column, expected",
+            "holds 'word 0' in row 0, counting from 0; .* such cells in this column.*, expected",
         ),
         ([str(at) if at % 3 == 0 else f"word {at % 7}" for at in range(N)], None),
         (with_cells(["2024-05-17"] * N, {500: "soon"}), "'soon' in row 500, counting from 0"),

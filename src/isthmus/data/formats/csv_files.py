@@ -294,7 +294,7 @@ class CsvFile:
             f"column {name!r} of {self.path} holds {cell!r} in "
             f"{describe_row(row, self.line(row))}, which is no date in the format "
             f"{self.options.date_format!r}, as other rows are; correct it, or "
-            f"{how_to_mark_missing(cell, self.options)} if it is missing; if these are names, "
+            f"{how_to_mark_missing(self.options, cell)} if it is missing; if these are names, "
             f"pass category=[{name!r}] (on the command line --category {shlex.quote(name)})"
         )
 

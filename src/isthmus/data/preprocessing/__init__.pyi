@@ -14,6 +14,7 @@ from .column_warnings import identifier_warnings as identifier_warnings
 from .column_warnings import issue_warnings as issue_warnings
 from .column_warnings import leave_out as leave_out
 from .column_warnings import more_missing_values as more_missing_values
+from .column_warnings import repeated_label_warnings as repeated_label_warnings
 from .images import ImagePreprocessor as ImagePreprocessor
 from .images import ImageVariety as ImageVariety
 from .preprocessor import Preprocessor as Preprocessor

@@ -1,4 +1,4 @@
-"""Warnings about training columns: extreme values, the order of the rows, identifiers."""
+"""Warnings about training columns: extreme values, row order, identifiers, repeated labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isthmus.data.columns import Column
 from isthmus.data.instances import Instances, as_instances
@@ -236,6 +237,63 @@ def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[
     return found
 
 
+#: Labelled rows that a column is compared with, at most, and columns.
+MAX_LABELLED, MAX_COLUMNS = 2_000, 2_000
+#: Fewest labelled rows for each value of a column that repeats the label, and of the second class.
+MIN_ROWS_OF_VALUE, MIN_ROWS_OF_CLASS = 10, 5
+
+
+def repeated_label_warnings(X: Any, y: Any) -> list[str]:
+    """Return warnings about columns of a table that repeat the label.
+
+    A column does where each of its values, a missing one among them, occurs with one label alone.
+    One of numbers has as many values as there are labels: others may separate classes well.
+
+    Parameters
+    ----------
+    X : array of shape (n, m), or DataFrame
+    y : array of shape (n,)
+        Labels, missing ones None or NaN.
+
+    Examples
+    --------
+    >>> X = np.array([[at % 2, at] for at in range(40)], dtype=float)
+    >>> [text[:26] for text in repeated_label_warnings(X, ["ok", "bad"] * 20)]
+    ['column 0 repeats the label']
+    """
+    if getattr(X, "ndim", 0) != 2:
+        return []
+    labelled = np.flatnonzero(pd.notna(np.asarray(y)))
+    labels = pd.factorize(np.asarray(y)[labelled])[0]
+    if len(labelled) > MAX_LABELLED:
+        drawn = np.sort(np.random.default_rng(0).choice(len(labelled), MAX_LABELLED, replace=False))
+        labelled, labels = labelled[drawn], labels[drawn]
+    of_classes = np.sort(np.bincount(labels))
+    if len(of_classes) < 2 or of_classes[-2] < MIN_ROWS_OF_CLASS:
+        return []
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
+    frame, found = frame.iloc[labelled, :MAX_COLUMNS], []
+    for at, (name, column) in enumerate(frame.items()):
+        numeric = pd.api.types.is_numeric_dtype(column)
+        if numeric and column.iloc[:100].nunique() > len(of_classes):
+            continue  # most columns, without a second look
+        try:
+            values, distinct = pd.factorize(column.astype(object), use_na_sentinel=False)
+        except TypeError:  # lists, which are refused where the table is checked
+            continue
+        pure = len(np.unique(values * len(of_classes) + labels)) == len(distinct) > 1
+        numbers = numeric and len(distinct) != len(of_classes)
+        if pure and not numbers and len(labels) >= MIN_ROWS_OF_VALUE * len(distinct):
+            called = str(name) if isinstance(X, pd.DataFrame) else at
+            found.append(
+                f"column {called!r} repeats the label: each of its values occurs with one label "
+                f"alone in {len(labels):,} labelled rows, so that figures are too good, and later "
+                "rows are misjudged, where it is filled in only once the label is known; "
+                + _leave_out(called)
+            )
+    return found
+
+
 def more_missing_values(
     n_missing: np.ndarray, n: int, preprocessor: Preprocessor, n_fit: int
 ) -> list[dict[str, Any]]:
@@ -321,12 +379,15 @@ def column_name(schema: Schema, at: int) -> str:
 
 def leave_out(schema: Schema, at: int) -> str:
     """Return how to leave a column out, for a message."""
-    if schema.columns is None:
-        return f"leave it out: np.delete(X, {at}, axis=1)"
-    name = schema.columns[at]
+    return _leave_out(at if schema.columns is None else schema.columns[at])
+
+
+def _leave_out(column: int | str) -> str:
+    if isinstance(column, int):
+        return f"leave it out: np.delete(X, {column}, axis=1)"
     return (
-        f"leave it out: load(..., drop=[{name!r}]) or X.drop(columns={name!r}), on the command "
-        f"line --drop {name!r}"
+        f"leave it out: load(..., drop=[{column!r}]) or X.drop(columns={column!r}), on the "
+        f"command line --drop {column!r}"
     )
 
 
