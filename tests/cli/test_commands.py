@@ -1,5 +1,7 @@
 """The commands as a person types them: what they print, write, and say when something is wrong."""
 
+import importlib
+import inspect
 import json
 import os
 import re
@@ -15,7 +17,9 @@ from PIL import Image
 
 from _commands import isthmus
 from isthmus import load_bundle
-from isthmus.cli.commands import COMMANDS
+from isthmus.cli.commands import COMMANDS, MODULES, SECTIONS
+from isthmus.cli.fit import fit
+from isthmus.cli.predict import print_explained
 from isthmus.errors import BundleError
 
 
@@ -192,6 +196,30 @@ def test_help_and_version(folder):
 def test_every_command_says_how_it_is_used(folder, command):
     output = isthmus(command, "--help", cwd=folder).stdout
     assert output.startswith(f"Usage: isthmus {command} [OPTIONS]")
+
+
+def test_help_has_all_options_in_sections(folder):
+    known = set()
+    for command in COMMANDS:
+        module = importlib.import_module(f"isthmus.cli.{MODULES.get(command, command)}")
+        known |= set(inspect.signature(getattr(module, command)).parameters)
+    assert {name for names in SECTIONS.values() for name in names} <= known
+    output = isthmus("fit", "--help", cwd=folder).stdout
+    titles = re.findall(r"^(\S.*):$", output, re.MULTILINE)
+    assert titles == ["Arguments", "Options", *SECTIONS]
+    options = re.findall(r"^  (?:-o, )?(--[a-z-]+)", output, re.MULTILINE)
+    assert len(options) == len(set(options)) == len(inspect.signature(fit).parameters)
+    assert "list[str]" not in output
+
+
+def test_reasons_of_images_are_pixels(capsys):
+    one = {"prediction": -1, "anomaly_score": 2.0, "p_value": 0.01, "nearest_normal": 7}
+    reasons = {"reason_1": "4, 9, 0", "reason_2": "4, 9, 2", "reason_3": "5, 9, 1"}
+    shares = {f"share_{rank}": 0.1 for rank in (1, 2, 3)}
+    table = pd.DataFrame([{"file": "a.png", **one, **reasons, **shares}])
+    print_explained(table, None, kind="images")
+    said = "row 0 (a.png): abnormal, anomaly score 2, p-value 0.01; it differs most at row 4 column"
+    assert capsys.readouterr().out == f"{said} 9, row 5 column 9; nearest normal row 7\n"
 
 
 def test_help_reads_no_command(folder):

@@ -126,3 +126,20 @@ def test_readings_with_a_decimal_comma_say_so(tmp_path):
     table.to_csv(tmp_path / "comma.csv", index=False, sep=";")
     with pytest.raises(DataError, match=r"'load' .*'20,5' in row 1.*50 such cells.*--decimal ,"):
         load(tmp_path / "comma.csv", kind="series", time="t")
+
+
+@pytest.mark.parametrize("order", [["time"], ["sensor", "time"]])
+def test_a_row_for_each_sensor_is_refused_with_what_makes_a_column_of_each(order):
+    times = np.repeat(np.arange(100), 2)
+    table = pd.DataFrame({"time": times, "sensor": ["flow", "heat"] * 100, "value": times / 7})
+    table = table.sort_values(order, ignore_index=True)
+    options = {"kind": "series", "time": "time"}
+    with pytest.raises(DataError, match="if 'sensor' names the sensor of each reading") as found:
+        load(table, **options)
+    call = str(found.value).split("make a column of each: ")[1]
+    wide = eval(call, {"table": table})
+    assert load(wide, window=10, **options).channel_names == ("flow", "heat")
+    twice = pd.concat([table, table]).sort_values("time", ignore_index=True)
+    with pytest.raises(DataError) as found:
+        load(twice, **options)
+    assert "names the sensor" not in str(found.value)

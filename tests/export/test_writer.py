@@ -321,8 +321,8 @@ def run_bare(python, *words, cwd):
 
 UNREADABLE = {
     "semicolons": (
-        b"width;kind\n1;nut\n",
-        r"1 rows of the columns \['width;kind'\], without \['width', 'kind'\]",
+        b"width;kind\n1,5;nut\n",
+        "bad.csv has ';' between its columns; write it with commas there, points as decimal marks",
     ),
     "column lacks": (
         b"width\n1\n",
@@ -589,7 +589,9 @@ def test_the_command_prints_parity_and_writes_facts(
         r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", captured, re.M
     )
     assert re.search(r"^model-int8\.onnx .* rows/s$", captured, re.M)
-    assert re.search(r"^known        178 rebuilt from codes stored by the heads$", captured, re.M)
+    rebuilt = r"^references   178 instances, rebuilt from codes that heads store, in known\.npz$"
+    assert re.search(rebuilt, captured, re.M)
+    assert "next         python out/predict.py NEW.npy decisions.csv" in captured
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["parity"]["n_rows"] == len(table)
     assert list(facts["heads"]) == ["normal"]
@@ -599,7 +601,7 @@ def test_the_command_prints_parity_and_writes_facts(
         main()
     assert not left.value.code
     captured = capsys.readouterr().out
-    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", captured, re.M)
+    assert re.search(r"^references   20 of the rows given, in known\.npz$", captured, re.M)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

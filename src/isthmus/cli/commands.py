@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -64,8 +65,61 @@ MODULES = {"history": "info", "suggest": "label"}
 #: The only command that several processes may run together.
 DISTRIBUTED_COMMAND = "fit"
 
+#: Options that are listed without sections, at most.
+MAX_IN_ONE_SECTION = 16
+# typer writes the type of an option that may be repeated as list[str], and of a range as int range.
+_PLAIN_TYPE = re.compile(r"<(?:list\[)?(\w+)(?:\]| range)?>")
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP_BYTES = 2**31 - 1
+
+
+#: Sections of `--help`, by the names of their parameters; others are in the first.
+SECTIONS = {
+    "Detector (normal or not)": (
+        *("detector", "false_alarm_rate", "normal", "missing", "contamination", "method"),
+        *("calibration", "recalibrate", "cost_of_miss", "cost_of_alarm", "prevalence"),
+    ),
+    "Detector of time points": ("false_alarms", "merge_gap", "min_length", "causal", "by_group"),
+    "Data": (
+        *("label", "kind", "keys", "drop", "category", "columns", "rows", "part", "labels_from"),
+        *("data_dir", "resize", "frames", "lazy", "on_bad_shard"),
+    ),
+    "CSV files": ("decimal", "thousands", "date_format", "na", "unit", "encoding"),
+    "Readings over time (--kind series)": (
+        *("time", "group", "window", "stride", "resample", "time_zone", "window_label"),
+    ),
+    "Training": (
+        *("n_components", "architecture", "encoder_file", "recipe", "objective", "augmentations"),
+        *("max_epochs", "batch_size", "lr", "device", "log_dir"),
+    ),
+    "Ray": ("engine", "workers", "address"),
+}
+
+
+class _SectionedCommand(TyperCommand):
+    """A command whose help has its options in sections, in the order of `SECTIONS`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then each section."""
+        section_of = {name: section for section, names in SECTIONS.items() for name in names}
+        found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        found |= {section: [] for section in SECTIONS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                own = section_of.get(str(parameter.name), "Options")
+                own = "Arguments" if parameter.param_type_name == "argument" else own
+                found[own].append((_PLAIN_TYPE.sub(r"<\1>", record[0]), record[1]))
+        sections = {name: records for name, records in found.items() if records}
+        if len(self.params) <= MAX_IN_ONE_SECTION:
+            arguments = sections.pop("Arguments", [])
+            options = [one for records in sections.values() for one in records]
+            sections = {"Arguments": arguments} if arguments else {}
+            sections["Options"] = options
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
 
 
 class _LazyCommand(TyperCommand):
@@ -78,7 +132,7 @@ class _LazyCommand(TyperCommand):
         name = str(self.name)
         function = getattr(importlib.import_module(f"isthmus.cli.{MODULES.get(name, name)}"), name)
         command = _new_app()
-        command.command()(function)
+        command.command(cls=_SectionedCommand)(function)
         return typer.main.get_command(command).make_context(*args, **kwargs)
 
 

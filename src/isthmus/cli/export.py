@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,7 +96,7 @@ def export(
             known=known,
         )
     names = ", ".join(one["name"] for one in facts["outputs"])
-    console.print(f"outputs      {names}")
+    console.print(f"outputs      {names}", soft_wrap=True)
     for line in parity_lines(facts):
         console.print(line, soft_wrap=True)
     for name, speed in facts["rows_per_second"].items():
@@ -104,8 +105,12 @@ def export(
         if name in facts["variants"]:
             for line in parity_lines({"parity": facts["variants"][name]}):
                 console.print(f"  {line}", soft_wrap=True)
-    console.print(f"known        {_known(facts['known'])}")
-    console.print(f"exported     {output}")
+    console.print(f"references   {_known(facts['known'])}", soft_wrap=True)
+    console.print(f"exported     {output}", soft_wrap=True)
+    script = shlex.join(["python", str(output / "predict.py")])
+    rows_file = "NEW.csv" if facts["schema"]["columns"] else "NEW.npy"
+    console.print(f"next         {script} {rows_file} decisions.csv", soft_wrap=True)
+    console.print(f"or           {shlex.join(['isthmus', 'serve', str(output)])}", soft_wrap=True)
     write_json_facts(json, facts | window_label_facts(console, loaded))
 
 
@@ -113,5 +118,5 @@ def _known(known: dict[str, Any] | None) -> str:
     if known is None:
         return "none: no codes are stored by the heads, and no rows were requested (--known)"
     if known["rebuilt"]:
-        return f"{known['n']:,} rebuilt from codes stored by the heads"
-    return f"{known['n']:,} of the rows given; they are in known.npz"
+        return f"{known['n']:,} instances, rebuilt from codes that heads store, in known.npz"
+    return f"{known['n']:,} of the rows given, in known.npz"

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        help="A data set by name (digits, mnist, fashion-mnist, kmnist, pump), or a path: a .npy, "
-        ".npz, .csv, .parquet, .ts or IDX file, or a folder of images (sub-folders are classes); "
-        "or several .parquet or .npy files: a folder, a pattern such as 'events/*.parquet', or an "
-        "address such as s3://bucket/events."
+        help="A data set by name (digits, mnist, fashion-mnist, kmnist, pump), or a path: a .csv, "
+        ".xlsx, .parquet, .npy, .npz, .ts or IDX file, or a folder of images (sub-folders are "
+        "classes); or several .parquet or .npy files: a folder, a pattern such as "
+        "'events/*.parquet', or an address such as s3://bucket/events."
     ),
 ]
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, as written by isthmus fit.")]

@@ -161,7 +161,8 @@ def predict(
         if explain:
             from isthmus.scoring import most_abnormal
 
-            print_explained(most_abnormal(folder, MAX_EXPLAINED), json, reading.keys or ())
+            explained = most_abnormal(folder, MAX_EXPLAINED)
+            print_explained(explained, json, reading.keys or (), kind=loaded.kind)
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
@@ -210,7 +211,8 @@ def predict(
     for line in chosen.lines:
         console.print(line, soft_wrap=True, highlight=False)
     if explain:
-        print_explained(table.set_axis(instances.row_numbers()), json, reading.keys or ())
+        explained = table.set_axis(instances.row_numbers())
+        print_explained(explained, json, reading.keys or (), kind=instances.kind)
     facts = {
         "n": len(predicted),
         "counts": counts,
@@ -382,7 +384,9 @@ def predict_points(
     write_json_facts(json, facts)
 
 
-def print_explained(table: pd.DataFrame, json: str | None, keys: Sequence[str] = ()) -> None:
+def print_explained(
+    table: pd.DataFrame, json: str | None, keys: Sequence[str] = (), *, kind: str = "table"
+) -> None:
     """Print a line with the keys and the explanation of each of the most abnormal rows."""
     from isthmus.data import VERDICT_NAMES
 
@@ -399,6 +403,10 @@ def print_explained(table: pd.DataFrame, json: str | None, keys: Sequence[str] =
                 f"{str(name).removeprefix('share_')} ({share:.0%})"
                 for name, share in largest.items()
             ] + [f"most at {found['reason_1']}"]
+        elif kind == "images":  # a reason is row, column and, of colours, channel
+            pixels = [str(found[f"reason_{rank}"]).split(", ")[:2] for rank in ranks]
+            places = dict.fromkeys(f"row {y} column {x}" for y, x in pixels)
+            reasons = [f"it differs most at {', '.join(places)}"] if places else []
         word = VERDICT_NAMES[found["prediction"]]
         named = [str(found["file"])] if "file" in table and "file" not in keys else []
         named += [f"{key} {found[key]}" for key in keys if key in table]

@@ -480,5 +480,8 @@ def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:
     wins = facts["wins_from"]
     result = "the head does not win yet"
     if wins is not None:
-        result = f"the head wins from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
+        later = [point for point in facts["label_curve"] if point["labels"] >= wins]
+        better = any(round(one["head"] - one["label_free"], 4) > 0 for one in later)
+        verb = "wins" if better else "is as good as the score without labels, and no better,"
+        result = f"the head {verb} from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
     console.print(f"labels       {result}, measured on held-out rows")

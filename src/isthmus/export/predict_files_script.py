@@ -28,6 +28,8 @@ def read(source: Path, columns: Sequence[Any]) -> Any:
         lines = csv.reader(file)
         for row in filter(None, lines):
             rows.append(row)
+            if len(rows) == 1:
+                check_commas(row, columns, source)
             if len(row) != len(rows[0]):
                 where = f"line {lines.line_num} of {source}"
                 raise ValueError(f"{where} has {len(row)} cells, expected {len(rows[0])}")
@@ -37,6 +39,17 @@ def read(source: Path, columns: Sequence[Any]) -> Any:
         found = f"{max(0, len(rows) - 1)} rows of the columns {head[:9]}, without {lacking[:9]}"
         raise ValueError(f"got {source} with {found}; name each once, with commas between them")
     return dict(zip(head, zip(*rows[1:], strict=True), strict=True))
+
+
+def check_commas(head: Sequence[str], columns: Sequence[Any], source: Path) -> None:
+    """Check that the columns of a file are found with commas between them."""
+    mark = next((one for one in ";\t|" if one in "".join(head)), None)
+    if mark and not set(columns) <= {name.strip() for name in head}:
+        raise ValueError(
+            f"{source} has {mark!r} between its columns; write it with commas there, points as "
+            "decimal marks, dates as 2024-05-17 and missing cells empty, or decide on it with "
+            "isthmus predict"
+        )
 
 
 def columns_of(found: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from isthmus.data.windows.time_index import (
     step_text,
     time_numbers,
 )
-from isthmus.data.windows.window_choice import WindowOptions
+from isthmus.data.windows.window_choice import WindowOptions, check_roles, missing_roles
 from isthmus.errors import DataError, WindowWarning
 
 #: Words in the name of a column of labels that say what 1 is in it.
@@ -372,16 +372,21 @@ class LongTable:
         time = None
         if self.times is not None:
             time = time_numbers(self.times, self.source, self.where)[self.rows]
-        found = segments(
-            self.codes,
-            self.rows,
-            time,
-            describe_time=lambda row: str(self.frame[self.time].iloc[row]),
-            of_group=self.groups.of,
-            where=self.where,
-            columns=self._sorted_by,
-            fix=self._how_to_resample,
-        )
+        try:
+            found = segments(
+                self.codes,
+                self.rows,
+                time,
+                describe_time=lambda row: str(self.frame[self.time].iloc[row]),
+                of_group=self.groups.of,
+                where=self.where,
+                columns=self._sorted_by,
+                fix=self._how_to_resample,
+            )
+        except DataError as error:
+            if hint := self._how_to_widen():
+                raise DataError(f"{error}; {hint}") from error
+            raise
         share, n_gaps = (0.0, 0) if time is None else jitter(time, self.codes)
         if n_gaps and time is not None:
             step = float(np.median(np.diff(time)[self.codes[1:] == self.codes[:-1]]))
@@ -412,6 +417,25 @@ class LongTable:
     def _sorted_by(self) -> list[str]:
         return [*self.groups.columns, *([] if self.time is None else [self.time])]
 
+    def _how_to_widen(self) -> str:
+        """Return how a table with a row for each reading of each sensor gets a column for each.
+
+        Empty where it is none: but for times and groups it has a name and a number, and no name
+        twice at one time.
+        """
+        numbers = [n for n in self.channels if pd.api.types.is_numeric_dtype(self.frame[n])]
+        names = [name for name in self.channels if name not in numbers]
+        if len(numbers) != 1 or len(names) != 1:
+            return ""
+        twice = self.frame.duplicated(self._sorted_by)
+        if not twice.any() or self.frame.duplicated([*self._sorted_by, *names]).any():
+            return ""
+        return (
+            f"if {names[0]!r} names the sensor of each reading, make a column of each: "
+            f"table.pivot(index={self._sorted_by!r}, columns={names[0]!r}, "
+            f"values={numbers[0]!r}).reset_index()"
+        )
+
     def _how_to_resample(self, step: float) -> str:
         assert self.times is not None
         dates = are_dates(self.times)
@@ -440,50 +464,6 @@ class LongTable:
         """Warn of what windows leave out; `of_points` holds where time points are decided."""
         of_points = f"{self.source}: {of_points}" if of_points else ""
         warnings.warn(WindowWarning(f"{self.source}: {message}", of_points), stacklevel=4)
-
-
-def missing_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
-    """Return the roles (time, group, label) that no column has."""
-    roles = {"time": time, "group": groups or None, "label": label}
-    return [role for role, name in roles.items() if name is None]
-
-
-def check_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
-    """Return the columns that have a role; each may have one.
-
-    Raises
-    ------
-    DataError
-        When one column has two roles.
-    """
-    roles = [("time", time), *(("group", name) for name in groups), ("label", label)]
-    given = [(role, name) for role, name in roles if name is not None]
-    columns = [name for _, name in given]
-    if len(set(columns)) < len(columns):
-        options = ", ".join(f"{role}={name!r}" for role, name in given)
-        raise DataError(f"got {options}; expected a column of its own for each")
-    return columns
-
-
-def place_columns(time: str | None, groups: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the names of the columns that are written of each window's place in its table.
-
-    Raises
-    ------
-    DataError
-        When a key column, or one of several group columns, has such a name as well.
-    """
-    end = "row" if time is None else "time"
-    ends = [f"first_{end}", f"last_{end}"]
-    names = [*(groups if len(groups) > 1 else ["group"] * len(groups)), *ends]
-    for role, columns in (("key", keys), ("group", groups if len(groups) > 1 else ())):
-        for name in columns:
-            if name in (ends if role == "group" else names):
-                raise DataError(
-                    f"the {role} column {name!r} is called like a column that is written of each "
-                    f"window ({', '.join(names)}); give it another name"
-                )
-    return names
 
 
 def says_abnormal(column: str | None) -> bool:

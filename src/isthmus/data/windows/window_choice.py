@@ -419,3 +419,47 @@ def _period(correlation: np.ndarray, least: float) -> tuple[int, float] | None:
     one = high[high <= 1.3 * high[0]]
     best = int(one[rise[one].argmax()])
     return best, float(rise[best])
+
+
+def missing_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
+    """Return the roles (time, group, label) that no column has."""
+    roles = {"time": time, "group": groups or None, "label": label}
+    return [role for role, name in roles.items() if name is None]
+
+
+def check_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
+    """Return the columns that have a role; each may have one.
+
+    Raises
+    ------
+    DataError
+        When one column has two roles.
+    """
+    roles = [("time", time), *(("group", name) for name in groups), ("label", label)]
+    given = [(role, name) for role, name in roles if name is not None]
+    columns = [name for _, name in given]
+    if len(set(columns)) < len(columns):
+        options = ", ".join(f"{role}={name!r}" for role, name in given)
+        raise DataError(f"got {options}; expected a column of its own for each")
+    return columns
+
+
+def place_columns(time: str | None, groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the names of the columns that are written of each window's place in its table.
+
+    Raises
+    ------
+    DataError
+        When a key column, or one of several group columns, has such a name as well.
+    """
+    end = "row" if time is None else "time"
+    ends = [f"first_{end}", f"last_{end}"]
+    names = [*(groups if len(groups) > 1 else ["group"] * len(groups)), *ends]
+    for role, columns in (("key", keys), ("group", groups if len(groups) > 1 else ())):
+        for name in columns:
+            if name in (ends if role == "group" else names):
+                raise DataError(
+                    f"the {role} column {name!r} is called like a column that is written of each "
+                    f"window ({', '.join(names)}); give it another name"
+                )
+    return names

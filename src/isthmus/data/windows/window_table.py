@@ -17,10 +17,14 @@ from isthmus.data.labels import factorize_labels, is_missing, label_text
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, cut, deciding_rows, label_rule
-from isthmus.data.windows.long_table import LongTable, place_columns, says_abnormal
+from isthmus.data.windows.long_table import LongTable, says_abnormal
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.data.windows.time_points import TimePoints, points_of_table
-from isthmus.data.windows.window_choice import WindowOptions, check_window_options
+from isthmus.data.windows.window_choice import (
+    WindowOptions,
+    check_window_options,
+    place_columns,
+)
 from isthmus.errors import DataError
 
 #: Maximum number of unused groups named in a warning.
