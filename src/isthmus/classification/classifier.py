@@ -175,9 +175,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         Parameters
         ----------
         X : array or DataFrame of n instances, Stream or StoredCodes
-            An encoder that is not fitted is trained on all of a stream, the head on the codes
-            of 100,000 of its instances at most, drawn at random, whose labels are read with
-            them. Codes of `isthmus.load_codes` are taken as they are.
+            An encoder that is not fitted is trained on all of a stream, the head on the codes of
+            100,000 instances at most, drawn with their labels. Stored codes are taken as they are.
         y : array of shape (n,); None with a stream, codes or a dataset of torch that has labels
             Integer or string labels, none missing. With a head that uses unlabelled instances
             -1, None, NaN and empty text mark one, -1 even where the only other label is 1.
