@@ -1,5 +1,7 @@
 """Default choices by recipe, kind of data and number of rows."""
 
+from dataclasses import replace
+
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder
@@ -42,7 +44,16 @@ def test_an_architecture_other_than_the_recipes_learns_at_the_default_rate():
 
 
 def test_the_recipes_own_architecture_changes_nothing_when_it_is_given():
-    assert chosen(architecture="strided") == chosen()
+    assert chosen(architecture="patches") == chosen()
+
+
+def test_images_without_patches_or_views_are_trained_with_the_same_choices():
+    assert chosen().architecture == "patches"
+    strided = chosen(architecture="strided")
+    assert strided == replace(chosen(), architecture="strided")
+    assert chosen(n_features=15 * 15) == chosen(n_features=15 * 15, architecture="strided")
+    assert chosen(objective="denoising").architecture == "strided"
+    assert chosen(objective={"invariant": 1.0, "masked": 1.0}).architecture == "patches"
 
 
 @pytest.mark.parametrize(

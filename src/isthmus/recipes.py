@@ -16,6 +16,8 @@ from isthmus.errors import TrainingError
 
 #: Values of an image up to which dense layers on pixels are affordable.
 SMALL_IMAGE = 64 * 64
+#: Values of an image from which on it has patches enough for features of them.
+LEAST_OF_PATCHES = 16 * 16
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Row:
     ----------
     architecture : str
         `"auto"` leaves it to `isthmus.networks`: `"conv"` for images, `"random_kernels"` for
-        series, `"dense"` for tables.
+        series, `"dense"` for tables. `"patches"` is for images that suit it, else `"strided"`.
     objective : str
     noise : float
         Standard deviation of what the objective `"denoising"` adds.
@@ -169,14 +171,14 @@ _TUTORIAL = Row(
 RECIPES: dict[str, dict[str, Row]] = {
     #                     architecture objective        noise steps and epochs       what is special
     "default": {
-        "small images": Row("strided", "invariant",      0.0, Steps(700,   4,  200), _VIEWS,
+        "small images": Row("patches", "invariant",      0.0, Steps(700,   4,  200), _VIEWS,
                             lr=lr_with_batch_norm, batch_size=128, optimizer="muon"),
         "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
         "series":       Row("random_kernels", "reconstruction", 0.0, Steps(50, 3, 15), lr=3e-4),
         "table":        Row("auto",    "denoising",      0.6, Steps(2000, 10,  200)),
     },
     "fast": {
-        "small images": Row("strided", "invariant",      0.0, Steps(150,   1,  100), _FAST_VIEWS,
+        "small images": Row("patches", "invariant",      0.0, Steps(150,   1,  100), _FAST_VIEWS,
                             hidden_layer_sizes=(16, 48), lr=lr_with_batch_norm,
                             batch_size=128, optimizer="muon"),
         "large images": Row("auto",    "reconstruction", 0.0, Steps(1000,  5,  100)),
@@ -184,7 +186,7 @@ RECIPES: dict[str, dict[str, Row]] = {
         "table":        Row("auto",    "denoising",      0.6, Steps(1000,  5,  100)),
     },
     "thorough": {
-        "small images": Row("strided", "invariant",      0.0, Steps(4000, 40,  600),
+        "small images": Row("patches", "invariant",      0.0, Steps(4000, 40,  600),
                             _VIEWS_AND_NEIGHBOURS, lr=lr_with_batch_norm),
         "large images": Row("auto",    "invariant",      0.0, Steps(4000, 40,  600),
                             _VIEWS_AND_NEIGHBOURS),
@@ -247,7 +249,8 @@ def resolve_choices(
     architecture is given. Explicit `noise` is short for the objective `"denoising"`, 0 for
     `"reconstruction"`. Of series, `"conv1d"` takes the place of `"random_kernels"`, whose encoder
     is not trained, where an objective other than `"reconstruction"`, noise, augmentations or
-    hidden layers are given without an architecture.
+    hidden layers are given without an architecture. Of small images, `"strided"` takes the place
+    of `"patches"` where they have fewer than 16 x 16 values, or the objective makes no views.
 
     Raises
     ------
@@ -260,7 +263,10 @@ def resolve_choices(
     row = RECIPES[recipe][_kind_of_data(kind, n_features)]
     if row.architecture == "random_kernels" and _asks_for_training(explicit):
         row = replace(row, architecture="conv1d", max_epochs=_STEPS_OF_CONV1D, lr=default_lr)
-    other_network = explicit.get("architecture", row.architecture) != row.architecture
+    if row.architecture == "patches" and not _suits_patches(row, explicit, n_features):
+        row = replace(row, architecture="strided")
+    architecture = explicit.get("architecture", row.architecture)
+    other_network = not _are_alike(architecture, row.architecture)
     if other_network and row.lr is lr_with_batch_norm:
         row = RECIPES[recipe]["large images"]
     if other_network:
@@ -279,7 +285,7 @@ def resolve_choices(
     max_epochs = _checked_count("max_epochs", choose("max_epochs", n_training, batch_size))
     patience = choose("patience", max_epochs)
     return Choices(
-        architecture=choose("architecture"),
+        architecture=architecture,
         n_components=choose("n_components", n_features),
         hidden_layer_sizes=choose("hidden_layer_sizes"),
         optimizer=_checked_name("optimizer", choose("optimizer"), "adamw", "adadelta", "muon"),
@@ -300,6 +306,19 @@ def _kind_of_data(kind: str, n_features: int) -> str:
     if kind != "images":
         return kind
     return "small images" if n_features <= SMALL_IMAGE else "large images"
+
+
+def _suits_patches(row: Row, explicit: Mapping[str, Any], n_features: int) -> bool:
+    """Whether images have patches enough, and the objective makes the views that features share."""
+    objective, _ = _resolve_objective(row, explicit)
+    return n_features >= LEAST_OF_PATCHES and _compares_instances(objective)
+
+
+def _are_alike(architecture: Any, other: str) -> bool:
+    """Whether two architectures are the same, or are trained with the same choices."""
+    if not isinstance(architecture, str):
+        return False
+    return architecture == other or {architecture, other} == {"strided", "patches"}
 
 
 def _asks_for_training(explicit: Mapping[str, Any]) -> bool:

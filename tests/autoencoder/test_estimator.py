@@ -588,7 +588,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
         (
             {"architecture": "transformer"},
             ArchitectureError,
-            "dense, conv, strided, conv1d, random_kernels, reference",
+            "dense, conv, strided, patches, conv1d, random_kernels, reference",
         ),
         ({"architecture": "conv"}, ArchitectureError, "architecture='dense'"),
         ({"hidden_layer_sizes": (0,)}, ArchitectureError, "hidden_layer_sizes"),

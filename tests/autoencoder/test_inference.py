@@ -38,7 +38,7 @@ def same(one, other):
         assert getattr(one, name).dtype == getattr(other, name).dtype
 
 
-@pytest.mark.parametrize("architecture", ["dense", "conv", "strided"])
+@pytest.mark.parametrize("architecture", ["dense", "conv", "strided", "patches"])
 def test_codes_and_errors_are_those_of_the_validation_part(images, architecture):
     encoder = fit(images, architecture=architecture)
 

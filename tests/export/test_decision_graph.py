@@ -190,6 +190,7 @@ def test_tables_of_numbers(table, frame, form):
     ("shape", "architecture"),
     [
         ((9, 13, 3), "strided"),
+        ((17, 22, 3), "patches"),
         ((30, 41, 3), "dense"),
         ((34, 70), "conv"),
         ((70, 33, 1), "conv"),

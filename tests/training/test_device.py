@@ -87,6 +87,7 @@ def test_small_networks_are_the_same_on_any_number_of_threads(three_threads):
     [
         ("images", "strided", (1, 28, 28), "invariant"),
         ("images", "strided", (3, 16, 20), "invariant"),
+        ("images", "patches", (1, 28, 28), "invariant"),
         ("images", "conv", (1, 28, 28), "reconstruction"),
         ("images", "reference", (1, 28, 28), "reconstruction"),
         ("images", "dense", (1, 28, 28), "denoising"),
@@ -102,7 +103,9 @@ def test_a_step_makes_every_tensor_on_the_device_of_the_batch(
     # fail on a GPU fails here. It has no autocast.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     networks = build(architecture, shape, 128 if architecture == "reference" else 8)
-    task = Task(kind, shape, networks.n_components, "bce" if kind == "images" else "mse", 1000)
+    n_trained = getattr(networks.encoder, "n_trained", None)
+    error = "bce" if kind == "images" else "mse"
+    task = Task(kind, shape, networks.n_components, error, 1000, n_trained)
     loss = build_objective(objective).prepare(task).to("meta")
 
     class Both(nn.Module):
@@ -113,6 +116,7 @@ def test_a_step_makes_every_tensor_on_the_device_of_the_batch(
 
     network = Both().train()
     parameters = [*network.encoder.parameters(), *network.decoder.parameters(), *loss.parameters()]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     optimizer = Optimizer(parameters, "muon" if kind == "images" else "adamw")
     values = loss(network, (torch.empty(32, *shape, device="meta"),))
     values["loss"].backward()

@@ -40,12 +40,13 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     n_components : int or "auto", default="auto"
         Width of the code. `"auto"` takes `4 √m` rounded up to a power of two, at most
         m/2 and 512: 128 for 28 x 28 images; with `"random_kernels"` twice that or m - 1.
-    architecture : {"auto", "dense", "conv", "strided", "conv1d", "random_kernels", \
+    architecture : {"auto", "dense", "conv", "strided", "patches", "conv1d", "random_kernels", \
 "reference"} or (encoder, decoder), default="auto"
-        `"auto"` is the recipe's: for small images `"strided"`, for those of more than 64 x 64
-        values `"conv"`, for tables `"dense"`, for series `"random_kernels"`, whose encoder is
-        computed from up to 4,096 windows and not trained, or `"conv1d"` with `"fast"`,
-        `"thorough"`, an objective, noise or hidden layers.
+        `"auto"` is the recipe's: for images of up to 64 x 64 values `"patches"`, a quarter of
+        whose code is computed from up to 4,096 images and not trained, or `"strided"` for those of
+        fewer than 16 x 16 and with an objective without views; for larger ones `"conv"`; for
+        tables `"dense"`; for series `"random_kernels"`, whose encoder is computed from up to 4,096
+        windows, or `"conv1d"` with `"fast"`, `"thorough"`, an objective, noise or hidden layers.
         `"reference"` is the 4,969-parameter network of the Keras tutorials. A copy of a pair of
         `torch.nn.Module` is trained further: `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)`
         to `(batch, n_components)` and back, logits for images, else standardised values.

@@ -19,17 +19,19 @@ from isthmus.data.preprocessing import Preprocessor
 from isthmus.distributed import ProcessGroup, draw_normal_like, run_on_rank_zero
 from isthmus.errors import DataError, TrainingError
 from isthmus.networks import (
+    MAX_IMAGES,
     MAX_VALUES,
     MAX_WINDOWS,
     DenseStack,
     KernelEncoder,
     Networks,
+    PatchEncoder,
     build,
     digest,
     fit_kernels,
     multiply_adds,
 )
-from isthmus.objectives import Loss, Objective, Task, build_objective
+from isthmus.objectives import Loss, Objective, Task, build_objective, choose_loss
 from isthmus.recipes import Choices, resolve_choices
 from isthmus.training import (
     Batches,
@@ -209,9 +211,10 @@ class TrainingRun:
                     choices.n_components,
                     choices.hidden_layer_sizes,
                 )
-            loss = _choose_loss(parameters["loss"], kind)
+            loss = choose_loss(parameters["loss"], kind)
             n_training = math.ceil(n_rows * (1 - choices.validation_fraction))
-            task = Task(kind, shape, networks.n_components, loss, n_training)
+            n_trained = getattr(networks.encoder, "n_trained", None)
+            task = Task(kind, shape, networks.n_components, loss, n_training, n_trained)
             objective = build_objective(choices.objective, **choices.objective_options)
             objective = objective.prepare(task)
         settings = _settings(choices, seed, device, parameters["precision"])
@@ -233,11 +236,12 @@ class TrainingRun:
 
     @property
     def n_sample(self) -> int:
-        """Instances at most that an encoder in closed form is fitted on; 0 of one that is not."""
-        new = self.started_from is None
-        if not (new and isinstance(self.networks.encoder, KernelEncoder)):
+        """Instances at most that an encoder, or a part, in closed form is fitted on; else 0."""
+        encoder = self.networks.encoder
+        most = {KernelEncoder: MAX_WINDOWS, PatchEncoder: MAX_IMAGES}.get(type(encoder), 0)
+        if not most or self.started_from is not None:
             return 0
-        return max(2, min(MAX_WINDOWS, MAX_VALUES // math.prod(self.preprocessor.network_shape)))
+        return max(2, min(most, MAX_VALUES // math.prod(self.preprocessor.network_shape)))
 
     def open_source(self, instances: Instances, encoder: Inference) -> Source:
         """Return the training and validation part of checked instances."""
@@ -248,7 +252,8 @@ class TrainingRun:
         """Return every choice as plain values, and where training was interrupted, if it was."""
         choices = self.settings.plain() | {"objective": self.objective.describe()}
         if self.n_sample:
-            choices["max_windows_of_encoder"] = self.n_sample
+            name = {"images": "max_images_of_features", "series": "max_windows_of_encoder"}
+            choices[name[self.kind]] = self.n_sample
         if progress is not None and progress.interrupted:
             choices["interrupted_in_epoch"] = progress.epoch + 1
         return choices
@@ -290,11 +295,14 @@ class TrainingRun:
         )
 
     def _fit_encoder(self, source: Source) -> None:
-        """Compute an encoder in closed form from a sample of the training part."""
-        windows = torch.from_numpy(self.preprocessor.to_network(source.sample)).float()
+        """Compute an encoder in closed form, or its part, from a sample of the training part."""
+        sample = torch.from_numpy(self.preprocessor.to_network(source.sample)).float()
         encoder, decoder = self.networks.encoder, self.networks.decoder
-        assert isinstance(encoder, KernelEncoder)
-        fit_kernels(encoder, decoder, windows)
+        if isinstance(encoder, PatchEncoder):
+            with isolated_random_state(self.settings.seed):
+                encoder.features.fit(sample, self.objective.views)
+        elif isinstance(encoder, KernelEncoder):
+            fit_kernels(encoder, decoder, sample)
 
     def check_equal_in_group(self, source: Source) -> None:
         """Check that all processes have the same data and parameters.
@@ -476,16 +484,3 @@ def _settings(choices: Choices, seed: int, device: torch.device, precision: str)
         schedule=choices.schedule,
         patience=choices.patience,
     )
-
-
-def _choose_loss(loss: str, kind: str) -> Loss:
-    if loss == "auto":
-        return "bce" if kind == "images" else "mse"
-    if loss not in ("bce", "mse"):
-        raise TrainingError(f"got loss={loss!r}, expected 'auto', 'bce' or 'mse'")
-    if loss == "bce" and kind != "images":
-        raise TrainingError(
-            "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
-            "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
-        )
-    return loss  # type: ignore[return-value]

@@ -70,7 +70,8 @@ def fit(
     architecture: Annotated[
         str,
         typer.Option(
-            help="Network: auto, dense, conv, strided, conv1d, random_kernels or reference."
+            help="Network: auto, dense, conv, strided, patches, conv1d, random_kernels or "
+            "reference."
         ),
     ] = "auto",
     encoder_file: Annotated[

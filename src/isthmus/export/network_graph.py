@@ -26,8 +26,11 @@ from isthmus.networks import (
     Encoder,
     FoldTime,
     KernelEncoder,
+    PatchEncoder,
+    PatchFeatures,
     RandomKernels,
     SpaceToDepth,
+    SquareRoot,
     UnfoldTime,
     in_evaluation_mode,
 )
@@ -44,8 +47,10 @@ NETWORK_INPUT = "isthmus/network"
 
 def can_add_layers(network: nn.Module) -> bool:
     """Whether `add_layers` can add all layers of a network."""
+    if type(network) is PatchEncoder:
+        return all(map(can_add_layers, network.children()))
     # A subclass may compute anything in its forward; these run their layers in order.
-    plain = type(network) in (nn.Sequential, Encoder, Decoder, KernelEncoder)
+    plain = type(network) in (nn.Sequential, Encoder, Decoder, KernelEncoder, PatchFeatures)
     return plain and all(
         type(layer) in _LAYERS and _has_supported_settings(layer) for layer in network.children()
     )
@@ -63,6 +68,10 @@ def add_layers(
     shape : tuple of int
         Of the result of one instance.
     """
+    if isinstance(network, PatchEncoder):
+        parts = [add_layers(graph, part, value, shape) for part in network.children()]
+        width = sum(width for _, (width,) in parts)
+        return graph("Concat", *(name for name, _ in parts), axis=1), (width,)
     for layer in network.children():
         value = _LAYERS[type(layer)](graph, layer, value, shape)
         parameter = next(layer.parameters(), torch.empty(0, dtype=torch.float32))
@@ -105,6 +114,15 @@ def _max_pool(graph: GraphBuilder, layer: nn.MaxPool2d, value: str, shape: Shape
         pads=[*pad, *pad],
         ceil_mode=int(layer.ceil_mode),
     )
+
+
+def _average_pool(graph: GraphBuilder, layer: nn.AvgPool2d, value: str, shape: Shape) -> str:
+    size, stride = _pair(layer.kernel_size), _pair(layer.stride)
+    return graph("AveragePool", value, kernel_shape=size, strides=stride)
+
+
+def _square_root(graph: GraphBuilder, layer: SquareRoot, value: str, shape: Shape) -> str:
+    return graph("Sqrt", graph("Add", value, graph.constant(layer.least, np.float32)))
 
 
 def _upsample(graph: GraphBuilder, layer: nn.Upsample, value: str, shape: Shape) -> str:
@@ -202,6 +220,8 @@ _LAYERS: dict[type, Callable[[GraphBuilder, Any, str, Shape], str]] = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _average_pool,
+    SquareRoot: _square_root,
     nn.Upsample: _upsample,
     nn.Flatten: _flatten,
     nn.Unflatten: _unflatten,
@@ -223,6 +243,8 @@ def _has_supported_settings(layer: Any) -> bool:
         return layer.mode == "nearest" and layer.size is None
     if isinstance(layer, nn.MaxPool2d):
         return _pair(layer.dilation) == [1, 1] and not layer.return_indices
+    if isinstance(layer, nn.AvgPool2d):
+        return _pair(layer.padding) == [0, 0] and not layer.ceil_mode and not layer.divisor_override
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         return bool(layer.affine and layer.track_running_stats)
     if isinstance(layer, nn.Flatten):

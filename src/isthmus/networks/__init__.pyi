@@ -24,6 +24,10 @@ from .kernels import MAX_WINDOWS as MAX_WINDOWS
 from .kernels import KernelEncoder as KernelEncoder
 from .kernels import RandomKernels as RandomKernels
 from .kernels import fit_kernels as fit_kernels
+from .patches import MAX_IMAGES as MAX_IMAGES
+from .patches import PatchEncoder as PatchEncoder
+from .patches import PatchFeatures as PatchFeatures
+from .patches import SquareRoot as SquareRoot
 from .reference import Crop as Crop
 from .reference import Decoder as Decoder
 from .reference import Encoder as Encoder

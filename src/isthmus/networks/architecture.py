@@ -35,10 +35,20 @@ from isthmus.networks.dense import (
     strided_encoder,
 )
 from isthmus.networks.kernels import KernelEncoder
+from isthmus.networks.patches import patch_encoder
 from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
 
 ModulePair = tuple[nn.Module, nn.Module]
-ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "random_kernels", "reference")
+ARCHITECTURES = (
+    "auto",
+    "dense",
+    "conv",
+    "strided",
+    "patches",
+    "conv1d",
+    "random_kernels",
+    "reference",
+)
 #: The architectures for windows of series alone.
 SERIES_ARCHITECTURES = ("conv1d", "random_kernels")
 # By architecture, the functions that choose hidden layers and build encoder and decoder.
@@ -46,6 +56,7 @@ _BUILDERS: dict[str, tuple[Any, Any, Any]] = {
     "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
     "conv": (conv_channels, conv_encoder, conv_decoder),
     "strided": (strided_channels, strided_encoder, strided_decoder),
+    "patches": (strided_channels, patch_encoder, strided_decoder),
     "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
     "random_kernels": (
         lambda shape: (),

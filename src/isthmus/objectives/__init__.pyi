@@ -11,4 +11,5 @@ from .objective import Network as Network
 from .objective import Objective as Objective
 from .objective import Reconstruction as Reconstruction
 from .objective import Task as Task
+from .objective import choose_loss as choose_loss
 from .objective import errors_per_instance as errors_per_instance

@@ -105,6 +105,11 @@ class Composed(Objective):
         }
         return {"objective": "Composed", "parts": parts}
 
+    def views(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return the views of the first part that makes any."""
+        made = (part.views(x) for _, part in self._named())
+        return next((views for views in made if views is not None), None)
+
     def forward(self, network: Network, batch: Batch) -> Values:
         """Return `loss`, and each part's loss by its name, for a batch `(x,)`."""
         losses = {name: part(network, batch)["loss"] for name, part in self._named()}

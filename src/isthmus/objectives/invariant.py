@@ -14,6 +14,7 @@ from isthmus._core import shown
 from isthmus.augmentations import Augment, Augmentations, build_augmentation
 from isthmus.distributed import all_gather, local_shard, redirected_draws, unsharded
 from isthmus.errors import TrainingError
+from isthmus.networks import PatchEncoder
 from isthmus.objectives.objective import (
     Batch,
     Network,
@@ -153,23 +154,23 @@ class Invariant(Objective):
     def _prepare(self, task: Task) -> None:
         for name in ("reconstruction", "invariance", "variance", "covariance", "neighbour"):
             check_weight(name, getattr(self, name))
-        expander = (4 * task.n_components,) * 2 if self.expander == "auto" else self.expander
+        width = task.n_trained or task.n_components
+        expander = (4 * width,) * 2 if self.expander == "auto" else self.expander
         widths = list(expander) if isinstance(expander, Iterable) else [None]
         if not all(is_count(width) for width in widths):
             raise TrainingError(
                 f"got expander={shown(self.expander)}, expected whole numbers above 0"
             )
         self.augment = build_augmentation(self.augmentations, task.kind)
-        widths = [task.n_components, *(int(width) for width in widths)]
+        widths = [width, *(int(width) for width in widths)]
         self.expand = _expander(widths)
         self.memory_bank = (
             MemoryBank(task.n_rows, widths[0], widths[-1]) if self.neighbour else None
         )
         self.register_load_state_dict_pre_hook(_rename_memory_bank)
 
-    def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `loss` and its terms for a batch `(x,)`."""
-        (x,) = batch
+    def views(self, x: torch.Tensor) -> torch.Tensor:
+        """Return two augmented views of each instance."""
         twice = torch.cat([x, x])
         # The coordinates of a pixel need more digits than bfloat16 has.
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
@@ -181,8 +182,21 @@ class Invariant(Objective):
                 f"augmentations returned shape {tuple(views.shape)} for a batch of shape "
                 f"{tuple(twice.shape)}, expected the same shape"
             )
-        codes = network.encoder(views)
-        error = mean_error(network.decoder(codes), views, self.task.loss)
+        return views
+
+    def forward(self, network: Network, batch: Batch) -> Values:
+        """Return `loss` and its terms for a batch `(x,)`."""
+        (x,) = batch
+        views = self.views(x)
+        if isinstance(network.encoder, PatchEncoder):
+            # Features of patches are not trained, and computing them takes long: of one view, and
+            # that alone is reconstructed.
+            codes = network.encoder.trained(views)
+            views = views[: len(x)]
+            whole = torch.cat([codes[: len(x)], network.encoder.features(views)], dim=1)
+        else:
+            whole = codes = network.encoder(views)
+        error = mean_error(network.decoder(whole), views, self.task.loss)
         # Variances and covariances are those of the whole batch, also when it is sharded.
         first, second = all_gather(self.expand(codes).float()).chunk(2)
         terms = {

@@ -18,6 +18,26 @@ from isthmus.errors import TrainingError
 Loss = Literal["bce", "mse"]
 
 
+def choose_loss(loss: str, kind: str) -> Loss:
+    """Return the reconstruction error to minimise; `"auto"` is `"bce"` for images, else `"mse"`.
+
+    Raises
+    ------
+    TrainingError
+        When it is unknown, or `"bce"` for other data than images.
+    """
+    if loss == "auto":
+        return "bce" if kind == "images" else "mse"
+    if loss not in ("bce", "mse"):
+        raise TrainingError(f"got loss={loss!r}, expected 'auto', 'bce' or 'mse'")
+    if loss == "bce" and kind != "images":
+        raise TrainingError(
+            "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
+            "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
+        )
+    return loss  # type: ignore[return-value]
+
+
 def errors_per_value(
     output: torch.Tensor, target: torch.Tensor, loss: Loss, reduction: str = "none"
 ) -> torch.Tensor:
@@ -93,6 +113,8 @@ class Task:
         The reconstruction error, see `errors_per_instance`.
     n_rows : int
         Training instances.
+    n_trained : int or None
+        Numbers of the code that are trained, the first ones; None of all.
     """
 
     kind: str
@@ -100,6 +122,7 @@ class Task:
     n_components: int
     loss: Loss
     n_rows: int = 1
+    n_trained: int | None = None
 
 
 class Objective(nn.Module):
@@ -135,6 +158,20 @@ class Objective(nn.Module):
 
         0 where the error of reconstructing the instance as it is is minimised; None of objectives
         that minimise anything else.
+        """
+        return None
+
+    def views(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return two views of each instance of a batch, which are to get the same code.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, *input_shape)
+
+        Returns
+        -------
+        tensor of shape (2 batch, *input_shape) or None
+            First one view of all, then the other; None of objectives that make none.
         """
         return None
 
