@@ -138,9 +138,7 @@ def test_new_rows_are_compared_with_those_that_calibrated(bank):
     other = new.assign(amount=new["amount"] * 1000, date="2031-01-01 00:00")
     facts = report_facts(bank, as_data(other))
     assert card(facts, "Drift") == card(facts, "Drift") | {"value": "found", "tone": "warning"}
-    assert any(
-        "the same machine, in the same setting?" in one for one in facts["answer"]["sentences"]
-    )
+    assert any("the same source, in the same units?" in one for one in facts["answer"]["sentences"])
 
 
 def test_where_there_is_no_drift_to_tell_a_sentence_says_why(report):

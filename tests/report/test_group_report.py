@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, load, load_bundle, save_bundle
+from isthmus.evaluation import evaluate_detector
 from isthmus.report import report_facts, write_report
 
 
@@ -44,8 +45,20 @@ def test_the_chapter_has_the_verdicts_and_the_rates_of_each_group(bundle, tmp_pa
     assert [one["p_value"] for one in found["findings"]] == [
         p_values[one["row"]] for one in found["findings"]
     ]
+    # Ranked as it decides, by the scores less the threshold of their group.
+    at_most = found["found"]["false_alarms"]["share"]
+    power = max(share for rate, share in found["found"]["roc"] if rate <= at_most)
+    assert power == found["found"]["power"]["share"]
+    assert evaluate_detector(detector, data)["code"]["auroc"] == found["found"]["auroc"]
     write_report(bundle, tmp_path / "report.html", data)
-    assert "Rates by group" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Rates by group" in page
+    assert "anomaly score less the threshold of its group" in page
+    thresholds = detector.thresholds_of(detector.instances_and_groups(data)[1])
+    (flagged,) = report_facts(bundle, data)["flagged"]
+    for one in flagged["cases"]:
+        assert one["threshold"] == thresholds[one["row"]]
+        assert (one["score"] > one["threshold"]) == one["flagged"]
 
 
 def test_data_without_groups_does_not_test_it_and_the_report_says_why(bundle):

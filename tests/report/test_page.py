@@ -15,10 +15,12 @@ from isthmus import (
     CodeClassifier,
     Dataset,
     advise,
+    load,
     load_bundle,
     save_bundle,
 )
 from isthmus.report import write_report
+from isthmus.report.gallery import Gallery
 
 EVIL = "<script>alert('x')</script>"
 
@@ -220,7 +222,24 @@ def test_a_series_is_drawn_as_curves(tmp_path):
 
     write_report(load_bundle(tmp_path / "b"), tmp_path / "r.html", data)
 
-    assert (tmp_path / "r.html").read_text("utf-8").count("<polyline") == 2 * (3 * 12 + 16)
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert page.count("<polyline") == 2 * (3 * 12 + 16)
+    assert "Each channel is drawn on a scale of its own" in page
+
+
+def test_channels_are_drawn_on_their_own_scales():
+    table = pd.DataFrame({"heat": [20.0, 22.0, 21.0, 20.0], "rpm": [1500.0, 1400, 1450, 1475]})
+    part = load(table, kind="series", window=4)
+    encoder = Autoencoder(2, kind="series", architecture="dense", max_epochs=1, random_state=0)
+    encoder.fit(np.random.default_rng(0).normal(size=(40, 4, 2)), channel_names=["heat", "rpm"])
+    shown = Gallery(encoder, part)
+    assert [one[0::2] for one in shown.legend()] == [
+        ("heat", "20 to 22"),
+        ("rpm", "1400 to 1500"),
+    ]
+    (curves,) = shown.on_map([0])["curves"]
+    assert curves == [[0.0, 1.0, 0.5, 0.0], [1.0, 0.0, 0.5, 0.75]]
+    assert 'points="1.0,38.0 32.3,2.0 63.7,20.0 95.0,38.0"' in shown.one(0)
 
 
 @pytest.fixture(scope="module")

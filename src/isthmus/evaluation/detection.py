@@ -180,11 +180,12 @@ def evaluate_detector(
     found_groups = np.concatenate(groups_scored) if by_group else None
     decided = found_groups if detector.group_calibration_ is not None else None
     predicted = detector.verdicts_of(scores, decided).astype(np.int8)
+    ranked = scores if decided is None else scores - detector.thresholds_of(decided)
     baselines: dict[str, Any] = {}
     if baseline is not None and baseline_scored:
         true, distances = _concatenate(baseline_scored)
         baselines["raw"] = ranking(true, distances) | {"n": len(true), "n_train": baseline[1]}
-    metrics = detection_metrics(truth, scores, predicted)
+    metrics = detection_metrics(truth, ranked, predicted)
     return Evaluation(
         head=detector.method_,
         asked=detector.false_alarm_rate_,

@@ -251,7 +251,9 @@ def _pool(bin_: dict[str, float], other: Mapping[str, Any]) -> None:
 _COLOURS = {"normal": BLUE, "abnormal": VERMILION, "unknown": MUTED}
 
 
-def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
+def plot_scores(
+    histogram: Mapping[str, Any], threshold: float, *, score_name: str = "anomaly score"
+) -> Figure:
     """Draw a histogram of the anomaly scores by label, and the threshold.
 
     Parameters
@@ -261,6 +263,8 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
         `verdicts`.
     threshold : float
         Instances with higher scores are classified as abnormal.
+    score_name : str, default="anomaly score"
+        What the scores are, for the label of the axis.
 
     Returns
     -------
@@ -285,7 +289,8 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
     axes = figure.subplots()
     edges = np.asarray(histogram["edges"], dtype=float)
     for name, counts in histogram["counts"].items():
-        axes.stairs(counts, edges, fill=True, color=_COLOURS[name], alpha=0.45, label=name)
+        axes.stairs(counts, edges, fill=True, color=_COLOURS[name], alpha=0.45,
+                    label="no label" if name == "unknown" else name)  # fmt: skip
         axes.stairs(counts, edges, color=_COLOURS[name], linewidth=1.2)
     scale_counts(axes)
     axes.axvline(threshold, color=INK, linewidth=1.4, gid="threshold")
@@ -300,7 +305,7 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
         color=INK,
         gid="threshold-label",
     )
-    dress(axes, x="anomaly score", y="instances", grid="y")
+    dress(axes, x=score_name, y="instances", grid="y")
     add_legend(axes)
     return figure
 

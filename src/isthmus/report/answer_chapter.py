@@ -8,10 +8,14 @@ from isthmus.detection import as_duration
 from isthmus.evaluation import BASELINE_TITLES
 from isthmus.report.comparison_chapter import CODE
 from isthmus.report.flagged_cases import NEARLY_ALL
-from isthmus.report.wording import describe_code, percent
+from isthmus.report.wording import describe_code, percent, times
 
-#: Whether to trust that the data is of the source that the detector knows.
-SAME_SOURCE = "is this the same machine, in the same setting?"
+#: Whether to trust that the data is of the source that the detector knows, by kind.
+SAME_SOURCE = {
+    "series": "is this the same machine, in the same setting?",
+    "images": "are these of the same camera, in the same setting?",
+    "table": "is this of the same source, in the same units?",
+}
 #: Classes up to which a confusion matrix is the picture.
 MAX_CLASSES = 20
 
@@ -41,12 +45,13 @@ def answer_facts(facts: dict[str, Any]) -> dict[str, Any]:
     """
     answer: dict[str, Any] = {"sentences": [], "cards": [], "picture": _picture(facts)}
     for found in facts["alarms"]:
-        _add_alarms(answer, found)
+        _add_alarms(answer, found, SAME_SOURCE[facts["about"]["kind"]])
     if facts["classes"]:
         _add_classes(answer, ranked(facts["classes"]), facts["baseline_comparison"])
     tested = {found["name"]: found for found in facts["verdicts"]}
     for flagged in facts["flagged"]:
-        _add_detector(answer, flagged, tested.get(flagged["name"]), len(facts["flagged"]) > 1)
+        several, same = len(facts["flagged"]) > 1, SAME_SOURCE[facts["about"]["kind"]]
+        _add_detector(answer, flagged, tested.get(flagged["name"]), several, same)
     if not answer["cards"]:
         _add_code(answer, facts)
     if facts["changes"] is not None:
@@ -128,7 +133,11 @@ def _add_classes(
 
 
 def _add_detector(
-    answer: dict[str, Any], flagged: dict[str, Any], tested: dict[str, Any] | None, several: bool
+    answer: dict[str, Any],
+    flagged: dict[str, Any],
+    tested: dict[str, Any] | None,
+    several: bool,
+    same_source: str,
 ) -> None:
     n, n_flagged, asked = flagged["n"], flagged["n_flagged"], flagged["asked"]
     of = f" ({flagged['name']})" if several else ""
@@ -140,7 +149,7 @@ def _add_detector(
         f"({share})."
     )
     if nearly_all:
-        sentence += f" That is nearly all: {SAME_SOURCE}"
+        sentence += f" That is nearly all: {same_source}"
     elif found is None or not found["n_normal"]:
         chance = int(asked * n)
         sentence += (
@@ -151,7 +160,7 @@ def _add_detector(
     reasons = any(one["reasons"] for one in flagged["cases"])
     words = f"{share} of the instances, listed below{' with reasons' if reasons else ''}"
     if nearly_all:
-        words = f"nearly all: {SAME_SOURCE}"
+        words = f"nearly all: {same_source}"
     tone = "warning" if nearly_all else "plain"
     answer["cards"].append(_card(f"Flagged{of}", f"{n_flagged:,} of {n:,}", words, tone))
     if found is not None and found["n_abnormal"]:
@@ -201,13 +210,13 @@ def _labels_without_test(flagged: dict[str, Any]) -> str:
     return words
 
 
-def _add_alarms(answer: dict[str, Any], found: dict[str, Any]) -> None:
+def _add_alarms(answer: dict[str, Any], found: dict[str, Any], same_source: str) -> None:
     n, step = found["n_alarms"], found["step"]
     share = found["n_abnormal"] / max(1, found["n_scored"])
     nearly_all = share >= NEARLY_ALL
     answer["sentences"].append(f"The detector '{found['name']}' gave {found['words']}")
     if nearly_all:
-        answer["sentences"].append(f"Nearly all time points are abnormal: {SAME_SOURCE}")
+        answer["sentences"].append(f"Nearly all time points are abnormal: {same_source}")
     over = f"{found['n_points']:,} time points"
     if step is not None:
         over = as_duration(found["n_points"], step)
@@ -248,7 +257,7 @@ def _add_drift(answer: dict[str, Any], drift: dict[str, Any]) -> None:
     words += against[drift["drift_reference"]]
     ratio = found["median_error"]["ratio"]
     if ratio is not None:
-        words += f"; their median error is {ratio:.2f} times as large"
+        words += f"; their median error is {times(ratio)} times as large"
     value, tone = ("found", "warning") if found["drifted"] else ("none found", "plain")
     answer["cards"].append(_card("Drift", value, words, tone))
 

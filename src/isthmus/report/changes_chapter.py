@@ -23,7 +23,7 @@ from isthmus.evaluation import (
     measure_drift,
 )
 from isthmus.report.detection_chapter import calibration_rows
-from isthmus.report.wording import label_or_none, percent
+from isthmus.report.wording import label_or_none, percent, times
 
 #: How a bundle comes to hold instances that the encoder was not trained on.
 HOLD_OUT = {
@@ -161,8 +161,10 @@ def _describe_size(found: dict[str, Any]) -> str:
     between = ""
     if error["interval"] is not None:
         low, top = error["interval"]
-        between = f" (95 % interval {low:.2f} to {top:.2f})"
-    return f"The median error is {error['ratio']:.2f} times that of the reference{between}; {text}."
+        between = f" (95 % interval {times(low)} to {times(top)})"
+    return (
+        f"The median error is {times(error['ratio'])} times that of the reference{between}; {text}."
+    )
 
 
 def _or_chance(test: dict[str, Any], level: float) -> str:

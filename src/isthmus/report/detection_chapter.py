@@ -99,7 +99,8 @@ def verdict_facts(
         `label_curve`; `raw`, the same ranking by distances between the instances themselves, where
         there are labels and a training part; of a detector by group `groups`, see
         `GroupCalibration.facts`, and `by_group`, see `evaluate_groups`, None without labels, while
-        `histogram`, `steps` and `threshold` are of scores less the threshold of their group;
+        `histogram`, `steps`, `threshold` and the curves are of scores less the threshold of their
+        group;
         `findings`, the highest scores with `row`, see `Dataset.row_numbers`, `reasons` (a
         feature's name, its share of the squared residual and, in a table, its value) and `nearest`,
         the rows of the training part that are their nearest normals, as far as these are in it.
@@ -151,7 +152,7 @@ def _decided(
 ) -> dict[str, Any]:
     """Return histogram, thresholds and metrics of the scores of new instances.
 
-    By group those are drawn of the scores less the threshold of their group, whose threshold is 0.
+    By group all are of the scores less the threshold of their group, whose threshold is then 0.
     """
     predicted, drawn, threshold = verdicts(scores, -detector.offset_), scores, -detector.offset_
     if groups is not None:
@@ -172,10 +173,10 @@ def _decided(
             else None
         )
     if known.any():
-        found = detection_metrics(y[known], scores[known], predicted[known])
+        found = detection_metrics(y[known], drawn[known], predicted[known])
         if found["auroc"] is not None:
-            found["roc"] = _thinned(*roc_curve(y[known] == ABNORMAL, scores[known])[:2])
-            precision, recall, _ = precision_recall_curve(y[known] == ABNORMAL, scores[known])
+            found["roc"] = _thinned(*roc_curve(y[known] == ABNORMAL, drawn[known])[:2])
+            precision, recall, _ = precision_recall_curve(y[known] == ABNORMAL, drawn[known])
             found["precision_recall"] = _thinned(recall[::-1], precision[::-1])
         facts["found"] = found
     return facts

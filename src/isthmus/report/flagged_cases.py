@@ -59,17 +59,20 @@ def flagged_facts(
         explain it; `names`, the columns that name a case, if any, and `numbered`, whether they are
         no more than its group, so that its row identifies it; `cases`, all that are flagged, at
         most 200, and at least the 8 most unusual: `row`, its number in the data that was read, as
-        in predictions, `ids` (text, one for each of `names`), `score`, `p_value`, `flagged`,
-        `known`, `label` and, as text, the one `given`, `reasons` (of a table's columns or a series'
-        channels `name`, `share` of the squared residual, and `value` of a column; none of images)
-        and `nearest`, rows of the training part.
+        in predictions, `ids` (text, one for each of `names`), `score`, `threshold`, `p_value`,
+        `flagged`, `known`, `label` and, as text, the one `given`, `reasons` (of a table's columns
+        or a series' channels `name`, `share` of the squared residual, and `value` of a column; none
+        of images) and `nearest`, rows of the training part.
     """
     scores = -detector.score_samples(part)
     groups = None
     if detector.group_calibration_ is not None:
         groups = detector.instances_and_groups(part)[1]
     flagged = detector.verdicts_of(scores, groups) == ABNORMAL
-    surprise = scores if groups is None else scores - detector.thresholds_of(groups)
+    thresholds = np.full(len(scores), -detector.offset_)
+    if groups is not None:
+        thresholds = detector.thresholds_of(groups)
+    surprise = scores - thresholds
     n_flagged = int(flagged.sum())
     known, labelled = rows_used_in_fit(detector, hashes), flagged & (labels != UNKNOWN)
     used = _labels_used_in_fit(detector, hashes, labels)
@@ -108,6 +111,7 @@ def flagged_facts(
                 "row": int(numbers[row]),
                 "ids": [short_text(value) for value in ids.iloc[at]],
                 "score": float(scores[row]),
+                "threshold": float(thresholds[row]),
                 "p_value": float(p_values[at]),
                 "flagged": bool(flagged[row]),
                 "known": bool(known[row]),

@@ -196,13 +196,18 @@ class Gallery:
     part : Dataset
         Its instances are named by their numbers in the data that was read, see
         `Dataset.row_numbers`, as in predictions.
+    beside : Dataset, optional
+        Another part, whose series are drawn on the same scales.
     """
 
-    def __init__(self, encoder: InstanceEncoder, part: Dataset) -> None:
+    def __init__(
+        self, encoder: InstanceEncoder, part: Dataset, beside: Dataset | None = None
+    ) -> None:
         self.encoder, self.part, self.kind = encoder, part, part.kind
         self.low, self.high = encoder.schema_.minimum, encoder.schema_.maximum
         files = self.kind == "images" and part.keys is not None and "file" in part.keys
         self._files = part.keys["file"].tolist() if files and part.keys is not None else None
+        self.spans = channel_spans(part, beside) if self.kind == "series" else []
         self._places = {number: at for at, number in enumerate(part.row_numbers().tolist())}
 
     def name(self, row: int) -> str:
@@ -226,7 +231,7 @@ class Gallery:
         if self.kind == "images":
             return _img(_pixels(values[0], self.low, self.high), self.name(row))
         if self.kind == "series":
-            return _curves(values[0], self.name(row))
+            return _curves(values[0], self.name(row), self.spans)
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
         shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MAX_COLUMNS]]
         return _rows([(name, short_text(value)) for name, value in shown], frame.shape[1])
@@ -255,14 +260,13 @@ class Gallery:
                 )
             else:
                 after = after.reshape(before.shape)
-                both = np.concatenate([before, after])
-                low, high = float(np.nanmin(both)), float(np.nanmax(both))
                 # One scale for all three, or small differences would look like large ones.
+                widths = [(0.0, high - low) for low, high in self.spans]
                 found.append(
                     (
-                        _curves(before, self.name(row), (low, high)),
-                        _curves(after, "rebuilt", (low, high)),
-                        _curves(difference, "difference", (0.0, high - low)),
+                        _curves(before, self.name(row), self.spans),
+                        _curves(after, "rebuilt", self.spans),
+                        _curves(difference, "difference", widths),
                     )
                 )
         return found
@@ -279,8 +283,8 @@ class Gallery:
                 sheet.paste(image, (at % across * side, at // across * side))
             return {"sprite": _uri(sheet), "side": side, "across": across}
         if self.kind == "series":
-            curves = [_thin(np.asarray(window, dtype=float)) for window in values]
-            return {"curves": [np.round(curve.T, 4).tolist() for curve in curves]}
+            curves = [np.round(_scaled(window, self.spans).T, 3).tolist() for window in values]
+            return {"curves": curves, "colours": COLOURS}
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
         frame = frame.iloc[:, :MAX_COLUMNS]
         texts = [
@@ -288,6 +292,14 @@ class Gallery:
             for row in frame.itertuples(index=False)
         ]
         return {"texts": texts}
+
+    def legend(self) -> list[tuple[str, str, str]]:
+        """Return the name, colour and range of each channel that is drawn."""
+        names = self.part.channel_names or [f"channel {at}" for at in range(len(self.spans))]
+        return [
+            (str(name), colour, f"{short_text(low)} to {short_text(high)}")
+            for name, colour, (low, high) in zip(names, COLOURS, self.spans, strict=False)
+        ]
 
     def _take(self, rows: Sequence[int]) -> Any:
         return take_rows(self.part.X, np.array([self._places[row] for row in rows]))
@@ -355,18 +367,41 @@ def _thin(window: np.ndarray) -> np.ndarray:
     return window[np.linspace(0, len(window) - 1, MAX_STEPS).round().astype(int)]
 
 
-def _curves(window: np.ndarray, alt: str, span: tuple[float, float] | None = None) -> Markup:
-    """Draw channels between the lowest and highest value, or those given."""
-    curve = np.nan_to_num(_thin(np.asarray(window, dtype=float)))
-    low, high = (curve.min(), curve.max()) if span is None else span
-    curve = np.clip(curve, low, high)
-    scaled = 38 - 36 * (curve - low) / max(high - low, 1e-12)
-    x = np.linspace(1, 95, len(curve))
+def channel_spans(part: Dataset, beside: Dataset | None = None) -> list[tuple[float, float]]:
+    """Return the lowest and the highest reading of each channel, of both parts together.
+
+    A channel of some thousands would otherwise make a line of one of some tens.
+
+    Examples
+    --------
+    >>> import isthmus
+    >>> table = pd.DataFrame({"heat": [20.0, 21.0, 20.2, 20.5], "rpm": [1500, 1510, 1490, 1500]})
+    >>> channel_spans(isthmus.load(table, kind="series", window=2))
+    [(20.0, 21.0), (1490.0, 1510.0)]
+    """
+    given = [one.X for one in (part, beside) if one is not None]
+    low = np.min([X.min(axis=(0, 1)) for X in given], axis=0)
+    high = np.max([X.max(axis=(0, 1)) for X in given], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _scaled(window: np.ndarray, spans: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return the channels that are drawn, from 0 to 1 on their scales."""
+    curve = _thin(np.asarray(window, dtype=float))
+    low, high = np.transpose(spans[: curve.shape[1]])
+    scaled: np.ndarray = np.clip((curve - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return scaled
+
+
+def _curves(window: np.ndarray, alt: str, spans: Sequence[tuple[float, float]]) -> Markup:
+    """Draw channels, each on the scale given."""
+    heights = 38 - 36 * _scaled(window, spans)
+    x = np.linspace(1, 95, len(heights))
     lines = Markup("").join(
         Markup('<polyline points="{}" stroke="{}"/>').format(
-            " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, scaled[:, c], strict=True)), COLOURS[c]
+            " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, heights[:, c], strict=True)), COLOURS[c]
         )
-        for c in range(curve.shape[1])
+        for c in range(heights.shape[1])
     )
     return Markup(
         '<svg class="instance curve" viewBox="0 0 96 40" role="img" aria-label="{}">{}</svg>'

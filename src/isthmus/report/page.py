@@ -44,7 +44,6 @@ from isthmus.report.wording import (
     LOSSES,
     breakable,
     describe_code,
-    describe_row_numbers,
     percent,
     short_text,
     unbroken_parts,
@@ -197,7 +196,10 @@ def figures(facts: dict[str, Any]) -> Figures:
             )
     for found in facts["verdicts"]:
         name = found["name"]
-        drawn[f"scores-{name}"] = plot_scores(found["histogram"], found["threshold"])
+        score_name = "anomaly score" + " less the threshold of its group" * ("groups" in found)
+        drawn[f"scores-{name}"] = plot_scores(
+            found["histogram"], found["threshold"], score_name=score_name
+        )
         if found["found"] and found["found"].get("roc"):
             curves = found["found"]["roc"], found["found"]["precision_recall"]
             drawn[f"ranking-{name}"] = plot_ranking(*curves)
@@ -262,7 +264,6 @@ def render(
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
         script=Markup("".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)),
         losses=LOSSES,
-        row_words=describe_row_numbers(facts["about"]["kind"]),
         unbroken_parts=unbroken_parts,
         code_words=describe_code(
             facts["about"]["kind"], facts["code"]["n_values"], facts["code"]["n_components"]
@@ -336,8 +337,10 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Return text in which no line breaks between a number and its percent sign."""
-    return re.sub(r"(?<=\d) %", "\u00a0%", text)
+    """Return text in which no line breaks before a percent sign or within `p = 0.01`."""
+    return re.sub(
+        r"(?<=\bp) ([=<]) (?=\d)", "\u00a0\\1\u00a0", re.sub(r"(?<=\d) %", "\u00a0%", text)
+    )
 
 
 def _short(number: float | None) -> str:
@@ -421,7 +424,8 @@ def write_report(
     facts = report_facts(opened, of, earlier=before, on_progress=on_progress, **options)
     drawn = figures(facts)
     galleries = [
-        None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
+        None if part is None else Gallery(opened.encoder, part, other)
+        for part, other in ((looked_at, trained_on), (trained_on, looked_at))
     ]
     if plots:  # before the page, for which figures are made narrower
         for name, figure in drawn.items():

@@ -90,15 +90,16 @@ ROW_WORDS = {
 }
 
 
-def describe_row_numbers(kind: str) -> str:
+def describe_row_numbers(kind: str, in_chunks: bool = False) -> str:
     """Return how the instances of a report are numbered, in a sentence.
 
     Examples
     --------
     >>> describe_row_numbers("series")
-    'Windows are numbered from 0, as they lie in the data; of several files, through all of them.'
+    'Windows are numbered from 0, as they lie in the data.'
     """
-    return f"{ROW_WORDS[kind]}, as they lie in the data; of several files, through all of them."
+    files = ", through all files in order" if in_chunks else ""
+    return f"{ROW_WORDS[kind]}, as they lie in the data{files}."
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -110,6 +111,17 @@ def percent(share: float | None, digits: int = 1) -> str:
     ('12.5 %', '5 %', '–')
     """
     return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio with three digits or more.
+
+    Examples
+    --------
+    >>> times(1.0412), times(31.53), times(1141.4)
+    ('1.04', '31.5', '1,141')
+    """
+    return f"{ratio:,.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}"
 
 
 UNITS = {"images": "pixels", "series": "values", "table": "columns"}

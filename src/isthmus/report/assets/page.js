@@ -1,6 +1,7 @@
 "use strict";
 const live = JSON.parse(document.getElementById("live").textContent);
-const percent = (part, whole) => `${(100 * part / whole).toFixed(2)} %`;
+const percent = (part, of) => `${(100 * part / of).toFixed(2)} %`;
+const whole = (number) => number.toLocaleString("en");
 
 for (const box of document.querySelectorAll(".slider")) {
   const { steps, n, n_normal, n_abnormal, threshold, points_per_score } = live.steps[box.dataset.name];
@@ -8,9 +9,9 @@ for (const box of document.querySelectorAll(".slider")) {
   const input = box.querySelector("input"), output = box.querySelector("output");
   const update = () => {
     const at = steps[Number(input.value)];
-    const parts = [`threshold ${at.threshold.toPrecision(4)}: ${at.all} of ${n} classified as abnormal (${percent(at.all, n)})`];
-    if (n_normal) parts.push(`false alarms ${at.normal} of ${n_normal} normal (${percent(at.normal, n_normal)})`);
-    if (n_abnormal) parts.push(`found ${at.abnormal} of ${n_abnormal} abnormal (${percent(at.abnormal, n_abnormal)})`);
+    const parts = [`threshold ${at.threshold.toPrecision(4)}: ${whole(at.all)} of ${whole(n)} classified as abnormal (${percent(at.all, n)})`];
+    if (n_normal) parts.push(`false alarms ${whole(at.normal)} of ${whole(n_normal)} normal (${percent(at.normal, n_normal)})`);
+    if (n_abnormal) parts.push(`found ${whole(at.abnormal)} of ${whole(n_abnormal)} abnormal (${percent(at.abnormal, n_abnormal)})`);
     const far = (at.threshold - threshold) * points_per_score;
     for (const part of line) part?.setAttribute("transform", `translate(${far} 0)`);
     output.textContent = parts.join(" · ") + (at.threshold === threshold ? " · the detector's threshold" : "");
@@ -277,7 +278,7 @@ function drawSeries(box, { channels, levels, labels, alarms, threshold, dated, z
   return (i) => { goTo(i); box.scrollIntoView({ block: "nearest" }); stage.focus({ preventScroll: true }); };
 }
 
-function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) {
+function drawMap({ places, labels, rows, sprite, side, across, curves, colours: ofChannels, texts }) {
   const box = document.getElementById("map"), canvas = box.querySelector("canvas");
   const shown = document.getElementById("map-shown"), legend = document.getElementById("map-legend");
   const names = labels ? [...new Set(labels)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true })) : [];
@@ -333,12 +334,12 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
       small.width = small.height = sheet ? side : 84;
       if (sheet) pen.drawImage(sheet, (i % across) * side, Math.floor(i / across) * side, side, side, 0, 0, side, side);
       else {
-        const all = curves[i].flat(), low = Math.min(...all), span = Math.max(...all) - low || 1;
-        for (const curve of curves[i]) {
+        curves[i].forEach((curve, channel) => {
           pen.beginPath();
-          curve.forEach((value, t) => pen.lineTo(84 * t / (curve.length - 1 || 1), 82 - 80 * (value - low) / span));
+          pen.strokeStyle = ofChannels[channel];
+          curve.forEach((value, t) => pen.lineTo(84 * t / (curve.length - 1 || 1), 82 - 80 * value));
           pen.stroke();
-        }
+        });
       }
       shown.append(small);
     }
