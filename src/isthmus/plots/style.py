@@ -205,9 +205,22 @@ def add_legend(axes: Axes, handles: Sequence[Any] | None = None, **options: Any)
     axes.legend(frameon=False, fontsize=SMALL_SIZE, labelcolor=INK, **options)
 
 
+#: Count from which on their axis is logarithmic.
+MIN_LOG_COUNT = 20
+
+
 def scale_counts(axes: Axes) -> None:
-    """Give the y-axis a logarithmic scale on which 0 can be drawn, with plain numbers."""
-    axes.set_yscale("symlog")
+    """Give the y-axis of counts that are drawn plain numbers, from 0.
+
+    Of 20 or more it is logarithmic; below, that would leave one or two numbers at the axis.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if axes.dataLim.y1 < MIN_LOG_COUNT:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    else:
+        axes.set_yscale("symlog")
     axes.yaxis.set_major_formatter(number)
 
 

@@ -153,8 +153,8 @@ def _add_detector(
     elif found is None or not found["n_normal"]:
         chance = int(asked * n)
         sentence += (
-            f" At the rate asked, {percent(asked, 2)}, about {chance:,} of {n:,} normal instances "
-            "would be flagged too."
+            f" Were all of them normal, about {chance:,} would be flagged at the rate asked, "
+            f"{percent(asked, 2)}."
         )
     answer["sentences"].append(sentence)
     reasons = any(one["reasons"] for one in flagged["cases"])
