@@ -249,6 +249,8 @@ def _with_columns(front: pd.DataFrame, data: Dataset, label: str | None) -> pd.D
 
 def _first_decisions(data: Dataset, table: pd.DataFrame, keys: Sequence[str]) -> str:
     """Return the class of the first rows, or which rows are abnormal, in words."""
+    import numpy as np
+
     from isthmus.data import ABNORMAL
 
     columns = {} if data.keys is None else {str(name): data.keys[name] for name in data.keys}
@@ -263,7 +265,8 @@ def _first_decisions(data: Dataset, table: pd.DataFrame, keys: Sequence[str]) ->
     if "anomaly_score" not in table:
         first = table["prediction"].head(MAX_NAMED)
         return "first: " + ", ".join(f"{name(at)} is {label}" for at, label in enumerate(first))
-    order = table["anomaly_score"].to_numpy().argsort(kind="stable")[::-1]
+    # By p-value, because the scores of one group are not those of another.
+    order = np.lexsort((-table["anomaly_score"].to_numpy(), table["p_value"].to_numpy()))
     abnormal = [at for at in order.tolist() if table["prediction"].iloc[at] == ABNORMAL]
     if not abnormal:
         p_value = table["p_value"].iloc[order[0]]
