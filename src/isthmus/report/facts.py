@@ -36,7 +36,7 @@ from isthmus.report.gallery import (
     evaluate_heads_on_stream,
     sample_if_streamed,
 )
-from isthmus.report.wording import about_facts, describe_row_numbers, describe_run_in_words
+from isthmus.report.wording import about_facts, describe_run_in_words
 
 
 @isolated_from_host()
@@ -102,7 +102,7 @@ def report_facts(
         number in the data that was read, as `predict` names them: of `rows="100:200"` the first is
         100. In `data`, `drawn` is None where all data was looked at, otherwise how many were drawn
         (`n`, `of`), `rows`, the number of each that was drawn from a stream, or None, and
-        `heads_on_all`; `row_numbers` says how rows are numbered.
+        `heads_on_all`.
 
     Raises
     ------
@@ -165,7 +165,6 @@ def report_facts(
         given = {"train": train, "test": looked_at}
         hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
         facts["data"] = data_facts(train, looked_at, hashes, seed) | {"drawn": drawn}
-        facts["data"]["row_numbers"] = describe_row_numbers(looked_at.kind, stream is not None)
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
         if unread and any(isinstance(one, AnomalyDetector) for one in bundle.heads.values()):

@@ -44,6 +44,7 @@ from isthmus.report.wording import (
     LOSSES,
     breakable,
     describe_code,
+    describe_row_numbers,
     percent,
     short_text,
     unbroken_parts,
@@ -264,11 +265,18 @@ def render(
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
         script=Markup("".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)),
         losses=LOSSES,
+        row_words=describe_row_numbers(facts["about"]["kind"], in_chunks=_in_chunks(facts)),
         unbroken_parts=unbroken_parts,
         code_words=describe_code(
             facts["about"]["kind"], facts["code"]["n_values"], facts["code"]["n_components"]
         ),
     )
+
+
+def _in_chunks(facts: dict[str, Any]) -> bool:
+    """Return whether rows were drawn from a stream, which may be of several files."""
+    drawn = (facts["data"] or {}).get("drawn")
+    return drawn is not None and drawn["rows"] is not None
 
 
 def _title(facts: dict[str, Any]) -> str:
