@@ -185,7 +185,7 @@ pd.DataFrame(compared).set_index("trees on labels")
 # .. code-block:: text
 #
 #    isthmus fit past.csv --detector --false-alarm-rate 0.01 -o bank/
-#    isthmus suggest bank/ recent.csv -n 30 -o calls.csv
+#    isthmus suggest bank/ recent.csv -n 30 --with-input -o calls.csv
 #    isthmus label bank/ called.csv --label fraud --normal 0
 #    isthmus predict bank/ today.csv -o decided.csv --explain
 #

@@ -8,6 +8,7 @@ from _layout import WINDOWS, faults, violations
 from isthmus import AnomalyDetector, Autoencoder, Dataset, load_bundle, save_bundle
 from isthmus.plots import plot_reliability
 from isthmus.report import code_chapter, report_facts, write_report
+from isthmus.report.answer_chapter import answer_facts
 from isthmus.report.data_chapter import column_facts
 
 N, N_FRAUDS = 400, 8
@@ -86,6 +87,19 @@ def test_labels_that_were_not_used_in_the_fit_are_not_said_to_be(bank, labels, m
     new = payments(seed=1)[N_FRAUDS:].reset_index(drop=True)
     facts = report_facts(bank, as_data(new, np.full(len(new), "ok", dtype=object)))
     assert [one["title"] for one in facts["answer"]["cards"]][:2] == ["Flagged", "False alarms"]
+    # What chance flags is said of instances that may be normal.
+    facts["verdicts"][0]["found"] = None
+    (sentence,) = answer_facts(facts)["sentences"]
+    assert (
+        "Were all of them normal, about 8 would be flagged at the rate asked, 2.00 %." in sentence
+    )
+    known = {
+        "n_normal": 0,
+        "n_abnormal": 3,
+        "power": {"count": 1, "share": 0.3, "interval": [0, 1]},
+    }
+    facts["verdicts"][0]["found"] = known
+    assert "Were all" not in answer_facts(facts)["sentences"][0]
 
 
 def card(facts, title):

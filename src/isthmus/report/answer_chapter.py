@@ -150,10 +150,10 @@ def _add_detector(
     )
     if nearly_all:
         sentence += f" That is nearly all: {same_source}"
-    elif found is None or not found["n_normal"]:
-        chance = int(asked * n)
+    elif found is None or not (found["n_normal"] or found["n_abnormal"]):
+        chance = f"about {asked * n:,.0f}" if asked * n >= 1 else "less than one"
         sentence += (
-            f" Were all of them normal, about {chance:,} would be flagged at the rate asked, "
+            f" Were all of them normal, {chance} would be flagged at the rate asked, "
             f"{percent(asked, 2)}."
         )
     answer["sentences"].append(sentence)
