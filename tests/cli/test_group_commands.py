@@ -135,6 +135,12 @@ def test_suggest_and_label_take_the_groups_too(isthmus, bundle):
     )
     assert status == 0
     assert "machine  row" in out
+    # Of some rows they have their number beside the group, once.
+    words = ("suggest", bundle / "press", bundle / "new.csv", "--drop", "ok", "-n", 2)
+    status, out, error = isthmus(*words, "--rows", "5:", "-o", "some.csv")
+    assert (status, error) == (0, "")
+    assert list(pd.read_csv("some.csv"))[:3] == ["machine", "row", "anomaly_score"]
+    assert pd.read_csv("some.csv")["row"].min() >= 5
     new = pd.read_csv(bundle / "new.csv")[:12]
     new.to_csv("labels.csv", index=False)
     shutil.copytree(bundle / "press", "press")

@@ -98,10 +98,10 @@ def suggest(
     rows = table["row"].to_numpy()
     table = table.reset_index(drop=True).assign(row=instances.row_numbers()[rows])
     identifiers = instances.identifiers().iloc[rows]
-    if instances.keys is None:
-        identifiers = identifiers.drop(columns="row", errors="ignore")
-    elif "row" in instances.keys:
+    if instances.keys is not None and "row" in instances.keys:
         table = table.rename(columns={"row": "row_number"})
+    else:  # beside a group
+        identifiers = identifiers.drop(columns="row", errors="ignore")
     table = with_identifiers(identifiers, table)
     console = console_for(json)
     text = f"{len(table):,} of {len(instances):,} rows to look at, counting from 0"
