@@ -62,9 +62,9 @@ def test_what_the_advised_options_do_not_read_is_said_with_them(tmp_path):
     assert "2 such cells in this column ('k.A.', '-')" in age
     assert "(on the command line --na k.A. --na -)" in age
     assert "--date-format %d.%m.%Y" in day
-    assert "1 of its cells are not written so, the first is '31.02.2024' in row 3" in day
+    assert "1 of its cells is not written so, the first '31.02.2024' in row 3" in day
     assert "--decimal ," in amount
-    assert "2 of its cells are not written so, the first is 'k.A.' in row 8" in amount
+    assert "2 of its cells are not written so, the first 'k.A.' in row 8" in amount
     assert "--na k.A." in amount
     assert "not written so" not in price
 

@@ -304,7 +304,8 @@ def fit(
     else:
         how = f"by {encoder_file}, which was not trained here"
     console.print(
-        f"{facts['n_train']:,} instances, {train.schema.n_features} values -> "
+        f"{facts['n_train']:,} instances, {train.schema.n_features} "
+        f"value{'s' * (train.schema.n_features != 1)} -> "
         f"{facts['n_components']}; {how}",
         soft_wrap=True,
     )

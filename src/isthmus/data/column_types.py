@@ -355,9 +355,12 @@ def _left_unread(values: np.ndarray, codes: np.ndarray, texts: list[str], place:
     rows = np.append(left, False)[codes]
     row = int(rows.argmax())
     value = values[codes[row]]
+    n = int(rows.sum())
+    verb = "is" if n == 1 else "are"
+    missing = place.how_to_mark_missing(value)
     return (
-        f"; {int(rows.sum()):,} of its cells are not written so, the first is {quote(value)} in "
-        f"{place.where(row)}: correct it, or if it is missing, {place.how_to_mark_missing(value)}"
+        f"; {n:,} of its cells {verb} not written so, the first {quote(value)} in "
+        f"{place.where(row)}: correct it, or if it is missing, {missing}"
     )
 
 

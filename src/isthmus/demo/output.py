@@ -221,14 +221,16 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
     table.add_row("baseline: 5 nearest neighbours on raw values", f"{100 * raw:.2f} %")
     console.print(table)
     rate = found["false_alarm_rate"]
+    n_false = round(rate["realised"] * rate["n"])
     console.print(
         f"fitted on {found['n_train']:,} normal {facts['kind']}, calibrated on "
         f"{found['n_calibration']:,} held-out ones"
     )
     console.print(
         f"found {round(found['found'] * found['n_abnormal']):,} of {found['n_abnormal']:,} "
-        f"abnormal ones ({100 * found['found']:.1f} %); {round(rate['realised'] * rate['n']):,} "
-        f"false alarms of {rate['n']:,} other normal ones ({100 * rate['realised']:.3g} %, "
+        f"abnormal ones ({100 * found['found']:.1f} %); {n_false:,} "
+        f"false alarm{'s' * (n_false != 1)} of {rate['n']:,} other normal ones "
+        f"({100 * rate['realised']:.3g} %, "
         f"accepted {100 * rate['asked']:.3g} %)"
     )
 

@@ -855,6 +855,11 @@ def test_infinite_cells_are_named(csv):
         ("a,b\n", "holds a header and no rows"),
         ("a,b", "holds a header and no rows"),
         ("a,b,a\n1,2,3\n", "more than one column called 'a'"),
+        (
+            "a,b\n1,2\n3\n4,5\n6\n1,2,3\n",
+            r"line 3 of .* has 1 value, .* others have lines 5, 6 \(3 in all\); mend the lines",
+        ),
+        ("Sales\n\na,b\n1,2\n3,4\n", "delete the lines above the header, .* to be line 3"),
         ("a,b\n1,2\n3\n", r"line 3 of .*data\.csv has 1 value, expected 2 as in the header"),
         ("a,b\n1,2\n\n3,4,5\n", r"line 4 of .*data\.csv has 3 values, expected 2"),
         ("a,b\n1,2,\n3,4,\n", "line 2 of .* has 3 values, expected 2"),
@@ -1034,3 +1039,20 @@ def test_frame_with_an_index_that_repeats():
 def test_bad_frame(frame, message):
     with pytest.raises(DataError, match=message):
         dataset_from_frame(frame)
+
+
+def test_a_title_above_the_header_of_a_sheet_is_named(tmp_path):
+    pytest.importorskip("openpyxl")
+    table = pd.DataFrame({"a": [1, 2], "b": [3, 4], "c": [5, 6]})
+    table.to_excel(tmp_path / "titled.xlsx", index=False, startrow=2)
+    with pytest.raises(DataError, match="names 0 of 3 columns, expected the header; delete the"):
+        load_table(tmp_path / "titled.xlsx")
+
+
+def test_a_folder_of_tables_is_none_of_images(tmp_path):
+    for name in ("monday.csv", "tuesday.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"holds 2 tables, monday\.csv, \.\.\., and a folder is"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="join several into one file"):
+        load(f"{tmp_path}/*.csv")

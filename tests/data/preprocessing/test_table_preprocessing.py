@@ -303,7 +303,13 @@ def test_integer_categories_are_restored_as_integers():
 def test_the_error_names_a_column_without_values():
     message = error_of(pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]}))
     assert message.startswith("column 'b' has no value in any of 2 rows")
+    assert "command line --drop 'b')" in message
     assert "column 1 has no value" in error_of(np.array([[1, np.nan], [2, np.nan]]))
+    names = [f"part {at}" for at in range(40)]
+    all_ = error_of(pd.DataFrame({"a": range(40), "b": None, "c": names, "d": None}))
+    assert all_.startswith("3 columns cannot be learned from:\n- column 'b' has no value")
+    assert "- column 'c' holds 40 different values" in all_
+    assert "pass it in keys= (--key)" in all_
 
 
 @pytest.mark.parametrize("missing", [0, 5])

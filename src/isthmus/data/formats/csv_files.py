@@ -6,7 +6,7 @@ import csv
 import itertools
 import shlex
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
+#: Last line that a header below a title is in, and lines that an error names.
+_MAX_TITLE, _MAX_NAMED = 30, 5
 #: From so many columns on, threads, which take a column each, cost more than they gain.
 _MANY_COLUMNS = 1000
 _NONE: Mapping[str, Collection[str]] = {}
@@ -360,14 +362,31 @@ class CsvFile:
 
     def _ragged(self, error: Exception) -> DataError:
         expected = len(self.names)
+        records = []
+        names_of: dict[int, int] = {}  # by number of values, the first line of names alone
         for line, record in self._records():
-            if len(record) != expected:
-                values = "1 value" if len(record) == 1 else f"{len(record)} values"
-                one = " (where each is one cell, put a first line sep=; above the header)"
+            records.append((line, len(record)))
+            if not any(is_number(cell) for cell in record):
+                names_of.setdefault(len(record), line)
+        odd = [(line, n) for line, n in records if n != expected]
+        if odd:
+            line, n = odd[0]
+            has = f"line {line} of {self.path} has {n} value{'s' * (n != 1)}, expected {expected} "
+            [(usual, n_usual)] = Counter(n for _, n in records).most_common(1)
+            header = names_of.get(usual, _MAX_TITLE)
+            if usual > expected and 2 * n_usual > len(records) and header < _MAX_TITLE:
                 return DataError(
-                    f"line {line} of {self.path} has {values}, expected {expected} "
-                    f"as in the header; mend the line{one if expected == 1 else ''}"
+                    f"{has}as in line {records[0][0]}; delete the lines above the header, which "
+                    f"seems to be line {header}"
                 )
+            others = ", ".join(str(line) for line, _ in odd[1:_MAX_NAMED])
+            others += ", ..." * (len(odd) > _MAX_NAMED)
+            more = f"; others have lines {others} ({len(odd):,} in all)" if len(odd) > 1 else ""
+            one = " (where each is one cell, put a first line sep=; above the header)"
+            return DataError(
+                f"{has}as in the header{more}; mend the line{'s' * (len(odd) > 1)}"
+                f"{one if expected == 1 else ''}"
+            )
         reason = str(error).splitlines()[0]
         return DataError(f"cannot read {self.path} as CSV: {reason}; write it again as CSV")
 

@@ -166,6 +166,13 @@ def _read_excel(
     types: dict[str, Column] = {}
     if schema is not None and schema.columns is not None:
         types = dict(zip(schema.columns, schema.types, strict=True))
+    nameless = [name for name in frame if str(name).startswith("Unnamed: ") and name not in types]
+    if 2 * len(nameless) > len(frame.columns):
+        raise DataError(
+            f"the first row of {path} names {len(frame.columns) - len(nameless)} of "
+            f"{len(frame.columns)} columns, expected the header; delete the rows above it, such as "
+            "a title"
+        )
     cells: dict[Any, Any] = {}
     index = "Unnamed: 0"  # left out as in a CSV file, but for models that were fitted on it
     counts = [[*range(at, len(frame) + at)] for at in (0, 1)]

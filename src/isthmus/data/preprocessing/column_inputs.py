@@ -279,15 +279,24 @@ def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> Non
     """
     if n_present == 0:
         raise DataError(
-            f"{name} has no value in any of {n_rows} rows, expected at least one; drop the column"
+            f"{name} has no value in any of {n_rows} rows, expected at least one; {_drop(name)}"
         )
     n_distinct = len(column.categories)
     if n_distinct > MAX_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
         raise DataError(
             f"{name} holds {n_distinct:,} different values in {n_present:,} rows, which looks like "
-            "a name or free text, expected categories that repeat; drop the column, or put its "
-            f"values into fewer groups (at most {MAX_CATEGORIES:,}, each of several rows)"
+            f"a name or free text, expected categories that repeat; {_drop(name)}; or, if it says "
+            "which row is which, pass it in keys= (--key); or put its values into fewer groups "
+            f"(at most {MAX_CATEGORIES:,}, each of several rows)"
         )
+
+
+def _drop(name: str) -> str:
+    """Return how to leave out a column, of which errors have the name: column 'a', or column 1."""
+    quoted = name.removeprefix("column ")
+    if quoted.isdigit():
+        return "drop the column"
+    return f"drop the column: drop=[{quoted}] (on the command line --drop {quoted})"
 
 
 def _levels(counts: np.ndarray, min_count: int) -> np.ndarray:

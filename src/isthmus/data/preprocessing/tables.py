@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from isthmus.data.places import ColumnErrors
 from isthmus.data.preprocessing.column_inputs import (
     MAX_MAGNITUDE,
     CategoryInputs,
@@ -76,10 +77,11 @@ class TablePreprocessor:
             When a column has no value at all, or is text whose values hardly repeat.
         """
         names = [repr(name) for name in schema.columns or range(X.shape[1])]
-        learned = (
-            learn_inputs(X[:, at], column, f"column {names[at]}")
-            for at, column in enumerate(schema.types)
-        )
+        learned, errors = [], ColumnErrors(heading="columns cannot be learned from")
+        for at, column in enumerate(schema.types):
+            with errors:
+                learned.append(learn_inputs(X[:, at], column, f"column {names[at]}"))
+        errors.check()
         return cls(schema, tuple(learned))
 
     @property

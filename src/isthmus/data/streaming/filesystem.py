@@ -66,7 +66,8 @@ class FileStore:
         if not shards:
             raise DataError(
                 f"{self.source} names no files that can be read chunk by chunk; expected files "
-                f"that end in {', '.join(SHARDS)}"
+                f"that end in {', '.join(SHARDS)}; other tables are read one at a time, so join "
+                "several into one file, or write each as .parquet"
             )
         if len({path.lower().endswith(PARQUET) for path in shards}) > 1:
             raise DataError(
