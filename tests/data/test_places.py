@@ -126,6 +126,14 @@ def test_readings_with_a_decimal_comma_say_so(tmp_path):
     table.to_csv(tmp_path / "comma.csv", index=False, sep=";")
     with pytest.raises(DataError, match=r"'load' .*'20,5' in row 1.*50 such cells.*--decimal ,"):
         load(tmp_path / "comma.csv", kind="series", time="t")
+    table.assign(load="2,5", state="on").to_csv(tmp_path / "words.csv", index=False, sep=";")
+    with pytest.raises(DataError) as found:
+        load(tmp_path / "words.csv", kind="series", time="t")
+    number, word = map(str, found.value.problems)
+    assert "column 'load'" in number
+    assert "--decimal ," in number
+    assert "column 'state' of" in word
+    assert "--decimal" not in word
 
 
 @pytest.mark.parametrize("order", [["time"], ["sensor", "time"]])

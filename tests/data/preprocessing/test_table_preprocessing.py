@@ -598,7 +598,7 @@ def test_a_column_that_follows_the_order_of_the_rows_is_warned_about(column):
     assert "drop=['t']" in found
     assert "--drop 't'" in found
     readings = isinstance(column, pd.DatetimeIndex) and column[1] > column[0]
-    assert ("kind='series', time='t' and window=" in found) == readings
+    assert ("kind='series', time='t' (on the command line" in found) == readings
     shuffled = frame.sample(frac=1, random_state=0)
     assert not [text for text in warnings_of(shuffled) if "in rows to come" in text]
 

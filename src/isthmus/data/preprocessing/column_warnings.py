@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,8 +116,8 @@ class RowOrder:
             option = name.removeprefix("column ").strip("'")
             fix += (
                 ". If this is a long table of readings, a row for each moment, read it with "
-                f"kind='series', time={option!r} and window= (on the command line --kind series "
-                f"--time {option} --window ROWS)"
+                f"kind='series', time={option!r} (on the command line --kind series --time "
+                f"{shlex.quote(option)})"
             )
         return (
             f"{name} {direction} {how}, like {like}: in rows to come its values lie beyond those "

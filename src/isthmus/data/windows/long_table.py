@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.notation import options_for
 from isthmus.data.places import (
     ColumnErrors,
     Place,
@@ -174,6 +175,14 @@ def as_numbers(
         with errors:
             numbers = _column(frame[name], name, source, where)
             if numbers is None:
+                texts = [v for v in frame[name].dropna().unique()[:1000] if isinstance(v, str)]
+                place, row = Place(name, str(source), where), int(frame[name].notna().argmax())
+                are_numbers = options_for(texts).keys() - {"date_format"}
+                if are_numbers and (fix := place.how_to_read(texts)):
+                    raise DataError(
+                        f"{place} holds {quote(frame[name].iloc[row])} in {where(row)}, expected "
+                        f"numbers; {fix}, or drop it (--drop)"
+                    )
                 not_numeric.append(name)
                 continue
             if (infinite := np.abs(numbers) > LARGEST).any():
