@@ -385,3 +385,9 @@ def test_groups_beyond_a_float_stay_apart(tmp_path):
     for data in (memory, stream.take(np.arange(2))):
         assert data.identifiers().columns.is_unique
         assert [int(one) for one in data.identifiers()["group"]] == [10**20 + 1, 10**20 + 2]
+
+
+def test_files_to_skip_are_of_data_read_chunk_by_chunk(tmp_path):
+    (tmp_path / "one.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(DataError, match="got on_bad_shard='skip', .* is read as a whole"):
+        load(tmp_path / "one.csv", on_bad_shard="skip")

@@ -273,6 +273,12 @@ def load(
         )
         return stream if rows is None else stream.take_range(rows)
     check_exists(source)
+    if on_bad_shard != "fail":
+        raise DataError(
+            f"got on_bad_shard={shown(on_bad_shard)}, which is for data read chunk by chunk, and "
+            f"{shown(source) if isinstance(source, str | os.PathLike) else 'the source'} is read "
+            "as a whole; leave it out, or with a folder of images pass lazy=True (--lazy)"
+        )
     cutting.check_applicable(kind, long_table=_is_table(source))
     table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
     if kind == "series":
