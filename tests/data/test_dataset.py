@@ -171,7 +171,7 @@ def test_a_key_with_the_name_of_an_output_column_is_refused():
 )
 def test_a_key_with_the_name_of_what_is_decided_is_refused_where_it_is_given(column, options):
     table = pd.DataFrame({column: range(200), "a": range(200), "b": range(200)})
-    with pytest.raises(DataError, match=f"got the column '{column}' to identify rows"):
+    with pytest.raises(DataError, match=f"got the column '{column}' as a key, group or time"):
         load(table, **options)
 
 

@@ -1,6 +1,7 @@
 """The width advisor against PCA, data of known rank, and curves whose knee is known."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from _commands import isthmus
-from isthmus import Autoencoder, advise, load
+from isthmus import Autoencoder, advise, load, load_bundle
 from isthmus.data import CLASSES, Dataset
 from isthmus.errors import DataError
 from isthmus.evaluation import FewLabels
@@ -305,3 +306,18 @@ def test_the_command_refuses_early(tmp_path):
         done = isthmus("advise", "digits", *words, cwd=tmp_path, check=False)
         assert done.returncode == 1
         assert message in done.stderr
+
+
+def test_the_next_command_reads_the_file_as_it_was_read(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, 4)), columns=list("abcd")).round(3)
+    table.assign(part=range(60), ok=[0, 1] * 30).to_csv(
+        tmp_path / "t.csv", sep=";", decimal=",", index=False
+    )
+    options = ["--label", "ok", "--drop", "d", "--key", "part", "--decimal", ","]
+    words = ("t.csv", "--widths", "2", "--max-epochs", "1", *options)
+    done = isthmus("advise", *words, cwd=tmp_path)
+    *_, line = (one for one in done.stdout.splitlines() if one.startswith("next"))
+    line = shlex.split(line.replace("BUNDLE", "b"))[2:]
+    isthmus(*line, "--max-epochs", "1", cwd=tmp_path)
+    assert load_bundle(tmp_path / "b").encoder.schema_.columns == ("a", "b", "c")

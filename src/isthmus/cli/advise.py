@@ -92,11 +92,9 @@ def advise(
         written = save_figure(plot_widths(advice), output.parent, output.stem)
         facts["output"] = [str(path) for path in written]
         console.print(f"picture {' and '.join(facts['output'])}", soft_wrap=True)
-    source = shlex.quote(data)
-    console.print(
-        f"next    isthmus fit {source} -o BUNDLE --n-components {advice.n_components}",
-        soft_wrap=True,
-    )
+    words = ["fit", data, "-o", "BUNDLE", "--n-components", str(advice.n_components)]
+    words += reading.for_later_files(same=True)
+    console.print(f"next    isthmus {shlex.join(words)}", soft_wrap=True)
     write_json_facts(json, facts)
 
 

@@ -289,11 +289,15 @@ class DataOptions:
         print_choices(loaded)
         return loaded
 
-    def for_later_files(self) -> list[str]:
-        """Return the options that a later file of the same form needs, as words of a command."""
-        return [
+    def for_later_files(self, *, same: bool = False) -> list[str]:
+        """Return the options that a later file of the same form needs, as words of a command.
+
+        With `same` all that this file needs to be fitted on.
+        """
+        options = _OF_FILES | (_OF_FIT if same else {})
+        return ["--lazy"] * (same and self.lazy) + [
             word
-            for name, option in _OF_FILES.items()
+            for name, option in options.items()
             if (given := getattr(self, name)) != getattr(DEFAULTS, name)
             for value in (given if isinstance(given, list) else [given])
             for word in (option, str(value))
@@ -336,6 +340,11 @@ _OF_FILES = {
     "keys": "--key", "decimal": "--decimal", "thousands": "--thousands",
     "date_format": "--date-format", "encoding": "--encoding", "na": "--na", "unit": "--unit",
     "resize": "--resize", "frames": "--frames",
+}  # fmt: skip
+_OF_FIT = {
+    "label": "--label", "kind": "--kind", "window": "--window", "stride": "--stride",
+    "drop": "--drop", "category": "--category", "columns": "--column", "rows": "--rows",
+    "data_dir": "--data-dir",
 }  # fmt: skip
 
 

@@ -241,9 +241,9 @@ def check_key_names(names: Sequence[str], *, of_points: bool = False) -> None:
     both = [name for name in names if name in written]
     if both:
         raise DataError(
-            f"got the column {both[0]!r} to identify rows, and what is decided of them is written "
-            f"in a column of that name; give it another name in the data (of keys, or leave it "
-            f"out: drop=, on the command line --drop {both[0]})"
+            f"got the column {both[0]!r} as a key, group or time, beside which decisions are "
+            "written in a column of that name; rename it in the data, or leave it out: "
+            f"drop=[{both[0]!r}], on the command line --drop {both[0]}"
         )
 
 

@@ -659,7 +659,6 @@ def test_columns_that_repeat_the_label_are_named():
     )
     found = repeated_label_warnings(table, y)
     assert [text.split("'")[1] for text in found] == ["checked", "flag"]
-    assert f"in {sum(one is not None for one in y)} labelled rows" in found[0]
     assert repeated_label_warnings(table, np.where(bad, None, "ok")) == []  # of one class
     few = np.where(np.arange(200) < 8, y, None)
     assert repeated_label_warnings(table, few) == []
@@ -676,5 +675,5 @@ def test_heads_warn_of_a_column_that_repeats_the_label():
     with pytest.warns(DataWarning, match="'checked' repeats the label"):
         CodeClassifier(encoder).fit(table, np.where(bad, "fraud", "ok"))
     detector = AnomalyDetector(Autoencoder(2, max_epochs=1, random_state=0), random_state=0)
-    with pytest.warns(DataWarning, match="'checked' repeats the label.* in 80 labelled rows"):
+    with pytest.warns(DataWarning, match="'checked' repeats the label"):
         detector.fit(table, np.where(bad, -1, np.where(np.arange(120) < 80, 1, 0)))

@@ -287,10 +287,9 @@ def repeated_label_warnings(X: Any, y: Any) -> list[str]:
         if pure and not numbers and len(labels) >= MIN_ROWS_OF_VALUE * len(distinct):
             called = str(name) if isinstance(X, pd.DataFrame) else at
             found.append(
-                f"column {called!r} repeats the label: each of its values occurs with one label "
-                f"alone in {len(labels):,} labelled rows, so that figures are too good, and later "
-                "rows are misjudged, where it is filled in only once the label is known; "
-                + _leave_out(called)
+                f"column {called!r} repeats the label: in labelled rows each of its values occurs "
+                "with one label alone, so that figures are too good, and later rows are misjudged, "
+                "where it is filled in only once the label is known; " + _leave_out(called)
             )
     return found
 
