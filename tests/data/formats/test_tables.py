@@ -494,7 +494,7 @@ def test_names_with_numbers_in_them_stay_categories(csv):
 
 def test_channels_in_another_way_of_writing_name_the_option(csv):
     path = csv("load,heat\n" + "12%,1\n7%,2\n" * 4)
-    with pytest.raises(DataError, match=r"no numbers .* read the file with unit=\['%'\]"):
+    with pytest.raises(DataError, match=r"expected numbers; read the file with unit=\['%'\]"):
         load(path, kind="series", window=4)
     data = load(path, kind="series", window=4, unit=["%"])
     assert data.X[0, :, 0].tolist() == [12, 7, 12, 7]
