@@ -51,7 +51,7 @@ AT_USE = {("isthmus.autoencoder.estimator", "isthmus.bundle.bundle")}
 # Names that stand once for each kind of instance.
 PER_KIND = {"__init__", "images", "tables", "series"}
 #: Of a file, and of files: what a newcomer finds their way in.
-MAX_LINES, MAX_FILES = 500, 268
+MAX_LINES, MAX_FILES = 500, 269
 
 
 def modules(root: Path = SOURCE) -> dict[str, Path]:

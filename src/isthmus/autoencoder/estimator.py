@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,10 +20,16 @@ from isthmus.autoencoder.fitting import PARAMETERS, PlannedFit, TrainingRun, tra
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import Measured, Source, check_before_reading, refuse_held_out
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import Instances, as_instances, check_step
+from isthmus.data import Instances, as_instances
 from isthmus.data.preprocessing import column_warnings, issue_warnings
 from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
-from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
+from isthmus.training import (
+    Progress,
+    choose_device,
+    draw_seed,
+    isolated_random_state,
+    with_callbacks,
+)
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -203,6 +208,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.resume = resume
         self.warm_start = warm_start
 
+    @with_callbacks
     @isolated_from_host()
     def fit(
         self,
@@ -257,8 +263,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         planned = self.plan_fit(
             as_instances(X), channel_names=channel_names, warn=warn, X_validation=X_validation
         )
-        del X  # the unchecked instances are not held in memory while the networks train
-        planned.carry_out()
+        with self.fit_task(X, y, planned.run.settings.max_epochs) as task:
+            del X  # the unchecked instances are not held in memory while the networks train
+            planned.carry_out(task)
         return self
 
     def plan_fit(
@@ -437,12 +444,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     def _usual_kind(self) -> str:
         return "series" if self.architecture in SERIES_ARCHITECTURES else "auto"
 
-    def _check_training_instances(self, instances: Instances) -> Instances:
-        """Check instances to train further on."""
-        checked = instances.checked(self._check)
-        check_step(instances.step, self.schema_.step)
-        return checked
-
     def _plan_training(
         self,
         instances: Instances,
@@ -470,7 +471,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         source = run.open_source(instances, self)
         source.measured = measured
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
-        return PlannedFit(run, source, partial(self._finish, source))
+        return PlannedFit(self, run, source, type(self)._finish)  # noqa: SLF001
 
     def _finish(self, source: Source, run: TrainingRun, progress: Progress) -> None:
         measured = {} if source.measured is None else {"X_validation": source.measured.facts}

@@ -31,12 +31,13 @@ from isthmus.networks import (
     fit_kernels,
     multiply_adds,
 )
-from isthmus.objectives import Loss, Objective, Task, build_objective, choose_loss
+from isthmus.objectives import Loss, Model, Objective, Task, build_objective, choose_loss
 from isthmus.recipes import Choices, resolve_choices
 from isthmus.training import (
     Batches,
     Callback,
     Checkpoints,
+    FitTask,
     MLflowRun,
     Progress,
     ProgressBar,
@@ -55,23 +56,6 @@ from isthmus.training import (
 #: Prepared rows of a fit that is part of a stack: larger ones would take memory for each network,
 #: and hardly train faster.
 MAX_STACKED_BYTES = 2**23
-
-
-class Model(nn.Module):
-    """Encoder and decoder as one module, with which objectives are called.
-
-    The objective is a submodule, so that optimiser, checkpoints and best weights include its own
-    parameters.
-    """
-
-    def __init__(self, networks: Networks, objective: Objective) -> None:
-        super().__init__()
-        self.encoder, self.decoder = networks.encoder, networks.decoder
-        self.objective = objective
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the reconstructions."""
-        return self.decoder(self.encoder(x))
 
 
 def trainable_copies(encoder: Inference) -> Networks:
@@ -258,13 +242,15 @@ class TrainingRun:
             choices["interrupted_in_epoch"] = progress.epoch + 1
         return choices
 
-    def train(self, source: Source) -> Progress:
+    def train(self, source: Source, further: Sequence[Callback] = ()) -> Progress:
         """Train the networks in place, with the callbacks and checkpoints of the parameters.
 
         Parameters
         ----------
         source : Source
             Training and validation part of the instances.
+        further : sequence of Callback
+            Called beside those of the parameters.
 
         Raises
         ------
@@ -280,12 +266,12 @@ class TrainingRun:
         checkpoints = None if self.one_pass else self._checkpoints(source)
         measured = source.measured
         return train(
-            Model(self.networks, self.objective),
+            Model(self.networks.encoder, self.networks.decoder, self.objective),
             self.objective,
             source.training,
             source.validation if measured is None else measured.batches,
             self.settings if measured is None else replace(self.settings, best_by=None),
-            self.callbacks(source, checkpoints.epochs_done() if checkpoints else 0),
+            [*self.callbacks(source, checkpoints.epochs_done() if checkpoints else 0), *further],
             checkpoints,
             self.group,
             # With checkpoints the run can go on instead.
@@ -359,22 +345,37 @@ class PlannedFit:
 
     Attributes
     ----------
+    estimator : Autoencoder
     run : TrainingRun
     source : Source
     finish : callable
-        Called with the run as it was trained and its progress.
+        Called with the estimator, the source, the run as it was trained and its progress.
     """
 
+    estimator: Inference
     run: TrainingRun
     source: Source
-    finish: Callable[[TrainingRun, Progress], None]
+    finish: Callable[[Any, Source, TrainingRun, Progress], None]
 
-    def carry_out(self) -> None:
-        """Train, and finish; warn when training was interrupted."""
-        progress = self.run.train(self.source)
-        self.finish(self.run, progress)
+    def carry_out(self, task: FitTask | None = None) -> None:
+        """Train, and finish; warn when training was interrupted.
+
+        Parameters
+        ----------
+        task : FitTask, optional
+            Within which each epoch is a task.
+        """
+        progress = self.run.train(self.source, task.epochs(self._learned_after) if task else [])
+        self.finish(self.estimator, self.source, self.run, progress)
         if progress.interrupted:
             warn_of_interruption(progress, self.run.settings.max_epochs)
+
+    def _learned_after(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what the estimator would have learned, had training ended with this epoch."""
+        twin, n = copy.copy(self.estimator), len(history)
+        run = replace(self.run, networks=copy.deepcopy(self.run.networks))
+        self.finish(twin, self.source, run, Progress(n, best_epoch=n, history=history))
+        return dict(vars(twin))
 
     def stackable_rows(self) -> torch.Tensor | None:
         """Return the prepared training rows, or None of a fit that cannot be part of a stack."""
@@ -453,7 +454,8 @@ def _train_stack(fits: Sequence[PlannedFit], first: PlannedFit) -> None:
     for one, losses in zip(fits, means.T.tolist(), strict=True):
         records = zip(progress.history, losses, strict=True)
         history = [record | {"train_loss": loss} for record, loss in records]
-        one.finish(replace(one.run, settings=run.settings), replace(progress, history=history))
+        trained = replace(one.run, settings=run.settings), replace(progress, history=history)
+        one.finish(one.estimator, one.source, *trained)
 
 
 def _stacked_objective(

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder.shared_reading import learn_from_stream
 from isthmus.autoencoder.training_rows import HeldOut, TrainingRowHashes, row_hashes
-from isthmus.data import Instances, Schema, as_instances, over_chunks
+from isthmus.data import Instances, Schema, as_instances, check_step, over_chunks
 from isthmus.data.preprocessing import (
     Preprocessor,
     column_warnings,
@@ -25,9 +25,10 @@ from isthmus.data.preprocessing import (
 )
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
+from isthmus.training import FitCallbacksMixin
 
 
-class InstanceEncoder(TransformerMixin):
+class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
     """An encoder as heads, evaluation, bundles and exports use it.
 
     `Autoencoder` and `FrozenEncoder` are the two. What needs a decoder is left out where
@@ -330,6 +331,12 @@ class InstanceEncoder(TransformerMixin):
         self.n_features_in_ = self.schema_.n_features
         if self.schema_.kind == "table" and self.schema_.columns is not None:
             self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
+
+    def _check_training_instances(self, instances: Instances) -> Instances:
+        """Check instances to train further on."""
+        checked = instances.checked(self._check)
+        check_step(instances.step, self.schema_.step)
+        return checked
 
     def _check(self, X: Any) -> np.ndarray:
         """Check instances to predict on and return them as an array."""

@@ -55,7 +55,7 @@ from isthmus.encoding import (
     suggested_classes,
 )
 from isthmus.errors import CalibrationWarning, DataError, FrozenError
-from isthmus.training import draw_seed
+from isthmus.training import draw_seed, with_callbacks
 
 
 def _head_has_probabilities(classifier: CodeClassifier) -> bool:
@@ -168,6 +168,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         self.rejection_rate = rejection_rate
         self.calibration = calibration
 
+    @with_callbacks
     @isolated_from_host()
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the head on the codes of labelled instances.
@@ -202,18 +203,22 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
         issue_warnings(repeated_label_warnings(sample.held, y))
         self.rejecter_ = None
-        if self.rejection_rate is not None:
-            self.rejecter_ = self._fit_rejecter(instances.held)
-            self.encoder_ = self.rejecter_.encoder_
-        elif is_fitted(self.encoder):
-            self.encoder_ = self.encoder
-        else:
-            self.encoder_ = clone(self.encoder).fit(instances)
-        self._freeze()
-        self.calibration_ = None
-        # Without row hashes later labels cannot be matched to instances.
-        store = sample.has_row_hashes
-        self._fit_head(self._labelled(sample, y, hashed=store), store=store)
+        with self.fit_task(X, y, n_subtasks=2) as task:
+            if self.rejection_rate is not None:
+                with task.subtask("fit-rejecter"):
+                    self.rejecter_ = self._fit_rejecter(instances.held, self.rejection_rate)
+                self.encoder_ = self.rejecter_.encoder_
+            elif is_fitted(self.encoder):
+                self.encoder_ = self.encoder
+            else:
+                with task.subtask("fit-encoder", encoder := clone(self.encoder)):
+                    self.encoder_ = encoder.fit(instances)
+            self._freeze()
+            self.calibration_ = None
+            # Without row hashes later labels cannot be matched to instances.
+            store = sample.has_row_hashes
+            with task.subtask("fit-head"):
+                self._fit_head(self._labelled(sample, y, hashed=store), store=store)
         return self
 
     @isolated_from_host()
@@ -472,14 +477,9 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
                 stacklevel=3,
             )
 
-    def _fit_rejecter(self, X: Any) -> AnomalyDetector:
-        check_rate(self.rejection_rate, "rejection_rate")
-        detector = AnomalyDetector(
-            self.encoder,
-            false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]
-            random_state=self.random_state,
-        )
-        return detector.fit(X)
+    def _fit_rejecter(self, X: Any, rate: float) -> AnomalyDetector:
+        check_rate(rate, "rejection_rate")
+        return AnomalyDetector(self.encoder, "auto", rate, random_state=self.random_state).fit(X)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "standardised_head_")

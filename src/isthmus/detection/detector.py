@@ -66,7 +66,7 @@ from isthmus.encoding import (
     is_fitted,
 )
 from isthmus.errors import DataError, FrozenError
-from isthmus.training import draw_seed
+from isthmus.training import as_fit_task, draw_seed
 
 METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 
@@ -164,9 +164,9 @@ class AnomalyDetector(
     n_calibration_ : int
         Number of calibration rows.
     held_out_scores_ : array of shape (n,)
-        Anomaly score of each row of `fit` by a score that was not fitted on it, NaN of rows that do
-        not calibrate: with cross calibration of none but those labelled abnormal. A detector that
-        was loaded has none.
+        Anomaly score of each row of `fit` by a score that was not fitted on it, as it calibrates;
+        NaN of rows that do not: with cross calibration of none but those labelled abnormal. A
+        detector that was loaded has none.
     label_curve_ : list of dict
         With labels: mean AUROC of head and label-free score on held-out rows, for growing
         numbers of abnormal labels. See `isthmus.detection.labelled_scores`.
@@ -249,6 +249,7 @@ class AnomalyDetector(
         self.by_group = by_group
         self.contamination = contamination
 
+    @as_fit_task
     @isolated_from_host()
     def fit(
         self,

@@ -18,7 +18,7 @@ from isthmus.data import as_instances, over_chunks
 from isthmus.data.preprocessing import restore_instances
 from isthmus.encoding.encoder_backends import PRECOMPUTED, Backend, backend_of
 from isthmus.errors import DataError, FrozenError, IsthmusError
-from isthmus.training import draw_seed
+from isthmus.training import as_fit_task, draw_seed
 
 #: Instances on which an encoder is tried at fit.
 N_TRIED = 8
@@ -126,6 +126,7 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         # The model is never fitted, and shared; `fit` takes a copy of it.
         return type(self)(**self.get_params(deep=False))
 
+    @as_fit_task
     @isolated_from_host()
     def fit(self, X: Any, y: Any = None, *, channel_names: Sequence[str] | None = None) -> Self:
         """Learn what instances look like, and try the model on a few of them; train nothing.

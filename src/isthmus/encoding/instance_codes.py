@@ -24,7 +24,7 @@ from isthmus.data.formats import read_npy
 from isthmus.data.preprocessing import describe_empty_rows, issue_warnings
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.errors import DataError, FrozenError
-from isthmus.training import draw_seed
+from isthmus.training import FitCallbacksMixin, draw_seed
 
 RandomState = int | np.random.RandomState | None
 
@@ -62,7 +62,7 @@ def fit_if_not_trained(
     return clone(encoder).fit(instances, channel_names=channel_names)
 
 
-class FrozenEncoderMixin(LearnedTable, BaseEstimator):
+class FrozenEncoderMixin(FitCallbacksMixin, LearnedTable, BaseEstimator):
     """Base of heads: `clone` copies the `encoder` only where it is not fitted."""
 
     encoder: Any
@@ -76,7 +76,10 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
             name: value if name == "encoder" and fitted else clone(value, safe=False)
             for name, value in self.get_params(deep=False).items()
         }
-        return type(self)(**parameters)
+        twin = type(self)(**parameters)
+        if hasattr(self, "_skl_callbacks"):  # as sklearn.clone does
+            twin.set_callbacks(*self._skl_callbacks)
+        return twin
 
     def set_params(self, **parameters: Any) -> Self:
         """Set parameters; those of a fitted encoder are refused.

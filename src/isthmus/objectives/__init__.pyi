@@ -7,6 +7,7 @@ from .denoising import Masked as Masked
 from .denoising import Variational as Variational
 from .invariant import Invariant as Invariant
 from .objective import Loss as Loss
+from .objective import Model as Model
 from .objective import Network as Network
 from .objective import Objective as Objective
 from .objective import Reconstruction as Reconstruction

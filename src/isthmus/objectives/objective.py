@@ -257,3 +257,26 @@ class Reconstruction(Objective):
         """Return `{"loss": mean error}` for a batch `(x,)`."""
         (x,) = batch
         return {"loss": mean_error(network(x), x, self.task.loss)}
+
+
+class Model(nn.Module):
+    """Encoder and decoder as one module, with which objectives are called.
+
+    The objective is a submodule, so that optimiser, checkpoints and best weights include its own
+    parameters.
+
+    Parameters
+    ----------
+    encoder, decoder : torch.nn.Module
+    objective : Objective
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.objective = objective
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the reconstructions."""
+        output: torch.Tensor = self.decoder(self.encoder(x))
+        return output

@@ -16,6 +16,10 @@ from .device import derived_seed as derived_seed
 from .device import draw_seed as draw_seed
 from .device import isolated_random_state as isolated_random_state
 from .device import one_thread_if_small as one_thread_if_small
+from .fit_callbacks import FitCallbacksMixin as FitCallbacksMixin
+from .fit_callbacks import FitTask as FitTask
+from .fit_callbacks import as_fit_task as as_fit_task
+from .fit_callbacks import with_callbacks as with_callbacks
 from .loop import Settings as Settings
 from .loop import cross_entropy as cross_entropy
 from .loop import raising_interrupts as raising_interrupts

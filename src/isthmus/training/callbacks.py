@@ -32,8 +32,14 @@ class Callback(AbstractContextManager["Callback"]):
     def on_step_end(self, n_instances: int) -> None:
         """Act after a step on a batch of `n_instances`."""
 
-    def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
-        """Act after an epoch: its record of the history, and whether it is the best so far."""
+    def on_epoch_end(
+        self, record: dict[str, Any], network: nn.Module, improved: bool
+    ) -> bool | None:
+        """Act after an epoch: its record of the history, and whether it is the best so far.
+
+        True ends the training, with the weights of the best epoch.
+        """
+        return None
 
     def __exit__(
         self,

@@ -207,8 +207,8 @@ def train(
             progress.finished = _is_over(progress, settings)
             if checkpoints is not None and group.is_rank_zero:
                 checkpoints.write(network, optimizer, progress, improved)
-            for callback in callbacks:
-                callback.on_epoch_end(record, network, improved)
+            asked = [callback.on_epoch_end(record, network, improved) for callback in callbacks]
+            progress.finished |= group.broadcast(any(asked))
 
     if progress.best_state is not None:
         network.load_state_dict(progress.best_state)
