@@ -244,6 +244,10 @@ def _nearest_by_bounds(
     kth = graph("Add", graph("Add", kth, rounding), graph.constant(np.float64(TINY)))
     largest = graph.double(graph("ReduceMax", least, graph.constant([1])))
     unsure = graph("Squeeze", graph("Not", graph("Less", kth, largest)), graph.constant([1]))
+    # The first row is always among them: ONNX Runtime before 1.31 crashes at TopK of no rows.
+    n_rows = graph("Squeeze", graph("Shape", unsure))
+    numbers = graph("Range", graph.constant(np.int64(0)), n_rows, graph.constant(np.int64(1)))
+    unsure = graph("Or", unsure, graph("Equal", numbers, graph.constant(np.int64(0))))
     places = graph("Transpose", graph("NonZero", unsure), perm=[1, 0])
     again = graph("GatherND", points, places)
     others = _nearest_of_all(graph, again, stored, index.different, k)
