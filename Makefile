@@ -7,12 +7,18 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
 ADAPTERS := .venv-adapters
+# What the oldest and the newest dependencies that pyproject.toml allows are tried with: all extras but
+# Ray and aeon, and the tests of what uses them. torch is the one that is locked: its oldest takes gigabytes.
+RANGE_EXTRAS := excel,mcp,mlflow,onnx,pyod,report,serve,tensorboard
+RANGE_TOOLS  := pytest hypothesis httpx polars mapie crepes online-fdr
+RANGE_TESTS  := tests/test_contract.py tests/test_golden.py tests/data tests/autoencoder tests/detection \
+	tests/classification tests/bundle tests/export tests/integrations tests/training
 AUDIT  := .venv-audit
 # One thread a process: two processes of two threads each would be slower than one. Plugins
 # that the tests do not use take seconds to load, as does a source that is compiled at each start.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-adapters test-all check docs bench audit format lock clean help
+.PHONY: demo test test-slow test-adapters test-oldest test-newest test-all check docs bench audit format lock clean help
 
 help:            ## print this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -28,6 +34,11 @@ test-slow: $(VENV)/.scale ## the tests marked slow, which take long or need Ray;
 
 test-adapters: $(ADAPTERS)/.done  ## the tests with aeon and skore, which need other releases of what is locked
 	env OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest tests/integrations -k 'aeon or pyod or skore'
+
+test-oldest: .venv-oldest/.done  ## tests with the oldest dependencies that pyproject.toml allows, of Python 3.11
+test-newest: .venv-newest/.done  ## tests with the newest dependencies, whatever is locked
+test-oldest test-newest: test-%:
+	env OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -W default -m 'not slow' $(RANGE_TESTS)
 
 test-all: test test-slow docs  ## test and test-slow, and the documentation site
 
@@ -56,7 +67,7 @@ lock: $(VENV)/.dev        ## write the versions installed now to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
 clean:           ## remove the environments and every cache
-	rm -rf $(VENV) $(PEERS) $(ADAPTERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache docs/generated dist/docs
+	rm -rf $(VENV) $(PEERS) $(ADAPTERS) $(AUDIT) .venv-oldest .venv-newest .mypy_cache .ruff_cache .pytest_cache docs/generated dist/docs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -87,6 +98,17 @@ $(ADAPTERS)/.done: pyproject.toml
 	@echo "installing isthmus, aeon, PyOD and skore into $(ADAPTERS) (a few minutes, once)"
 	$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[aeon,pyod]' skore pytest hypothesis
+	@touch $@
+
+.venv-oldest/.done: RESOLUTION := lowest-direct
+.venv-newest/.done: RESOLUTION := highest
+.venv-oldest/.done .venv-newest/.done: pyproject.toml
+	@echo "installing isthmus with dependencies by '$(RESOLUTION)' into $(@D) (a few minutes, once)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution $(RESOLUTION) '.[$(RANGE_EXTRAS)]' $$(grep '^torch==' constraints.txt)
+	$(@D)/bin/uv pip freeze --quiet --python $(@D)/bin/python | grep -v '^isthmus' > $(@D)/installed.txt
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(@D)/installed.txt $(RANGE_TOOLS)
 	@touch $@
 
 $(PEERS)/.done: $(BIN)/python benchmarks/peers.txt

@@ -158,7 +158,10 @@ BAD_LABELS = {
     "None": (lambda y: missing(y, None), r"1 of 300 labels are missing .* row 4; fit on"),
     "NaN": (lambda y: missing(y, np.nan).astype(float), r"1 of 300 .* row 4.*keep = ~pandas.isna"),
     "NA": (lambda y: pd.Series(missing(y, pd.NA)), "1 of 300 labels are missing"),
-    "missing word": (lambda y: pd.Series(missing(y, None)).astype("str"), "1 of 300 labels are"),
+    "missing word": (
+        lambda y: pd.Series([None if pd.isna(v) else str(v) for v in missing(y, None)]),
+        "1 of 300 labels are",
+    ),
     "infinite": (lambda y: missing(y, np.inf).astype(float), "1 of 300 labels are infinite.*row 4"),
     "mark": (lambda y: np.where(y > 7, -1, y), re.escape("fit(X[y != -1], y[y != -1])")),
     "marks only": (lambda y: np.full(300, -1), "marks an instance as unlabelled"),

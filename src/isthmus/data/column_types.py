@@ -119,7 +119,8 @@ def dates_of(values: np.ndarray) -> pd.Series:
     given = np.array([isinstance(v, date | np.datetime64) for v in values], dtype=bool)
     if not (alike | given).any():  # pandas takes a millisecond for each column
         return pd.Series(pd.DatetimeIndex([pd.NaT] * len(values), tz="UTC"))
-    text = series.where(alike, None)
+    # As plain text: pandas before 3 refuses that of NumPy.
+    text = pd.Series([str(v) if a else None for v, a in zip(values, alike, strict=True)])
     dates = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
     if given.any():
         others = pd.to_datetime(series[given], utc=True, errors="coerce")
