@@ -135,6 +135,23 @@ def test_cross_calibration_compares_with_the_first_rows(frame, tmp_path):
     assert "code" in monitor.update(frame[2000:3000].assign(width=lambda x: x.width + 2)).moved
 
 
+def test_categories_that_an_encoder_knows_of_its_rows_are_no_reference():
+    rng = np.random.default_rng(0)
+
+    def table(n):
+        kinds = np.minimum(rng.zipf(1.5, n), 5000).astype(str)
+        return pd.DataFrame({"kind": kinds, "x": rng.normal(size=n)}).astype({"kind": "category"})
+
+    detector = AnomalyDetector(Autoencoder(max_epochs=1), "auto", 0.05, "cross", random_state=0)
+    monitor = detector.fit(table(200)).monitor()
+    state = monitor.update(table(2000))
+    assert state.new_categories["kind"] > 200  # 15 %, of which the rows of the fit have none
+    assert state.valid
+    assert "kind" not in state.not_watched
+    moved = monitor.update(table(800).assign(kind="1"))
+    assert "kind" in moved.moved
+
+
 def test_a_state_is_of_one_score_also_where_scores_are_learned_from_the_stream(frame, tmp_path):
     fitted = [
         AnomalyDetector(Autoencoder(2, max_epochs=1), method, 0.05, "cross", random_state=0)

@@ -153,9 +153,8 @@ class MonitoringMixin:
     def monitor_reference(self) -> MonitorReference:
         """Return what a monitor compares new rows with: rows that the detector did not learn from.
 
-        With `calibration="cross"` every row was learned from: scores, and codes of encoders that
-        were trained, are then compared with the first rows of the stream, and columns with those
-        of the fit.
+        With `calibration="cross"` every row was learned from: scores, and codes and rare categories
+        of encoders that were trained, are compared with the first rows of the stream.
 
         Returns
         -------
@@ -203,6 +202,7 @@ class MonitoringMixin:
             names = list(schema.columns or (f"column {at}" for at in range(schema.n_features)))
         if (stored := reference_set.columns) is not None:
             columns = stored.values[reference_set.y[stored.rows] != ABNORMAL]
+            columns[:, stored.alone(schema).any(axis=0) & learned_by_encoder] = np.nan
         return MonitorReference.of_values(
             self.false_alarm_rate_,
             self.score_calibration_.scores if self.calibration_ == "split" else None,

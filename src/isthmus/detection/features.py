@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 from torch.nn import functional
 
 from isthmus.autoencoder import InstanceEncoder
-from isthmus.data import Instances, StoredCodes, as_instances, take_rows
+from isthmus.data import Instances, Schema, StoredCodes, as_instances, take_rows
 from isthmus.data.preprocessing import (
     describe_empty_rows,
     describe_missing,
@@ -427,6 +427,19 @@ class ColumnReference:
         rng = np.random.default_rng([seed, 9])
         rows = np.sort(rng.permutation(rows)[:MAX_STORED_ROWS])
         return cls(column_values(encoder, take_rows(instances.held, rows - first)), rows)
+
+    def alone(self, schema: Schema) -> np.ndarray:
+        """Return which cells hold a category that no other row holds, boolean of shape (k, m).
+
+        To a model of the other rows it would have been one never seen.
+        """
+        found = np.zeros(self.values.shape, dtype=bool)
+        for at, column in enumerate(schema.types):
+            if column.type == "category":
+                own = self.values[:, at]
+                _, place, counts = np.unique(own, return_inverse=True, return_counts=True)
+                found[:, at] = (counts[place] == 1) & ~np.isnan(own)
+        return found
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self | None:

@@ -98,14 +98,9 @@ def _own_scores(
         own[learned[found[0]]] = np.round(found[1], DECIMALS)
     columns = reference_set.columns
     if columns is not None and any(fold.encoder is not None for fold in reference_set.folds):
-        values, changed = columns.values.copy(), np.zeros(len(columns.values), dtype=bool)
-        for at, column in enumerate(encoder.schema_.types):
-            if column.type == "category":
-                _, place, counts = np.unique(values[:, at], return_inverse=True, return_counts=True)
-                alone = (counts[place] == 1) & ~np.isnan(values[:, at])
-                values[alone, at] = len(column.categories)
-                changed |= alone
-        new = np.flatnonzero(changed)
+        alone = columns.alone(encoder.schema_)
+        unseen = np.array([len(column.categories) for column in encoder.schema_.types], float)
+        values, new = np.where(alone, unseen, columns.values), np.flatnonzero(alone.any(axis=1))
         if len(new):
             features = extract_features(encoder, values[new])
             own[columns.rows[new]] = anomaly_scores(score, features, penalty)

@@ -111,7 +111,7 @@ class MonitorReference:
         scores : float array of shape (n,) or None
         codes : float array of shape (n, n_components) or None
         columns : float array of shape (l, m) or None
-            None where they are not at hand.
+            None where they are not at hand, NaN throughout a column to learn it from the stream.
         n_components : int
         column_names : sequence of m str
             Empty where columns are not to be watched.
@@ -128,7 +128,7 @@ class MonitorReference:
             for at in range(n_components)
         ]
         parts += [
-            (name, "column", None if columns is None else columns[:, at])
+            (name, "column", None if columns is None else _unless_unknown(columns[:, at]))
             for at, name in enumerate(column_names)
         ]
         rng = np.random.default_rng([seed, 7])
@@ -190,6 +190,10 @@ def calibration_digest(scores: np.ndarray, rate: float) -> str:
     """Return a SHA-256 of calibration scores, float of shape (n,), and a false-alarm rate."""
     content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + repr(float(rate)).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _unless_unknown(values: np.ndarray) -> np.ndarray | None:
+    return None if np.isnan(values).all() else values
 
 
 def binned(
