@@ -130,6 +130,20 @@ def test_a_value_missing_only_after_fit_is_the_median():
     )
 
 
+def test_a_column_in_another_unit_is_named():
+    metres = np.random.default_rng(0).normal([2, 20], [0.3, 5], size=(400, 2))
+    frame = pd.DataFrame(metres, columns=["length", "heat"])
+    schema = Schema.learn(frame)
+    prepare = learn_preprocessor(schema.check(frame), schema)
+    prepare.to_network(schema.check(frame))
+    with pytest.warns(DataWarning, match="most values of the column 'length' are more than 30 st"):
+        prepare.to_network(schema.check(frame.assign(length=1000 * frame["length"])))
+    with pytest.warns(DataWarning, match="most values of the column 'heat' are more than 30"):
+        prepare.to_network(schema.check(frame.assign(heat=frame["heat"] + 273)))
+    frame.loc[:100, "heat"] = 1e6  # less than half
+    prepare.to_network(schema.check(frame))
+
+
 def test_booleans_are_scaled_as_numbers_and_restored_as_booleans(mixed):
     frame = mixed[["new", "price"]]
     _, prepare, values = prepared(frame)

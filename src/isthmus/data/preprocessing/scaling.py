@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from isthmus.errors import DataWarning
+
+#: Deviations from the mean that most values of a column lie beyond when it has another unit, and
+#: values of which that is said.
+FAR, MIN_VALUES = 30.0, 10
+
+
+def warn_of_other_scale(values: np.ndarray, names: Sequence[str]) -> None:
+    """Warn of columns most of whose values are far from all at fit, as in another unit.
+
+    Parameters
+    ----------
+    values : float array of shape (n, k) or (n, t, k)
+        In deviations of the training values from their mean.
+    names : sequence of k str
+        What the columns are called.
+
+    Warns
+    -----
+    DataWarning
+        One for each such column. Of the values at fit at most one in 900 lies as far (Chebyshev).
+    """
+    k = values.shape[-1]
+    if values.size < MIN_VALUES * max(k, 1):
+        return
+    columns = values.reshape(-1, k)
+    far = (np.abs(columns) > FAR).mean(axis=0) > 0.5
+    for at in np.flatnonzero(far).tolist():
+        warnings.warn(
+            f"most values of {names[at]} are more than {FAR:g} standard deviations away from those "
+            "at fit, as in another unit or of another source: give it as at fit, or see what has "
+            "changed",
+            DataWarning,
+            stacklevel=5,
+        )
 
 
 class Moments:

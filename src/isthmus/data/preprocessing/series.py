@@ -14,6 +14,7 @@ from isthmus.data.preprocessing.scaling import (
     UsualRange,
     scale_of,
     usual_range,
+    warn_of_other_scale,
 )
 from isthmus.data.schema import Schema
 
@@ -187,6 +188,8 @@ class SeriesPreprocessor:
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Standardise and put the channels first: (n, c, t)."""
         values = self._standardise(X)
+        names = self.schema.columns or range(values.shape[-1])
+        warn_of_other_scale(values, [f"the channel {name!r}" for name in names])
         if (channels := self.compressed).any():
             values[..., channels] = compress(values[..., channels])
         return np.ascontiguousarray(values.astype(np.float32).transpose(0, 2, 1))

@@ -17,7 +17,12 @@ from isthmus.data.preprocessing.column_inputs import (
     ValueInputs,
     learn_inputs,
 )
-from isthmus.data.preprocessing.scaling import HASH_STANDARDISED, asinh_scale, sinh_unscale
+from isthmus.data.preprocessing.scaling import (
+    HASH_STANDARDISED,
+    asinh_scale,
+    sinh_unscale,
+    warn_of_other_scale,
+)
 from isthmus.data.schema import Schema
 
 
@@ -103,7 +108,10 @@ class TablePreprocessor:
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
         arrays = self._arrays
-        scaled = asinh_scale(self._standardise(X, fill=True))
+        standardised = self._standardise(X, fill=True)
+        names = self.feature_names
+        warn_of_other_scale(standardised, [f"the column {names[at]!r}" for at in arrays.columns])
+        scaled = asinh_scale(standardised)
         if len(arrays.at) == self.network_shape[0]:
             return scaled
         out = np.empty((len(X), *self.network_shape), dtype=np.float32)
