@@ -266,6 +266,16 @@ def test_a_split_calibrates_on_labels_that_the_head_did_not_learn_from(image_fit
     assert classifier.n_labels_ == 300
 
 
+def test_new_rows_of_a_table_whose_rows_repeat_calibrate():
+    rng = np.random.default_rng(0)
+    X = rng.poisson(1, size=(900, 2)).astype(float)
+    y = np.where(rng.random(900) < X[:, 0] / 4, "many", "few")
+    encoder = FrozenEncoder(StandardScaler().fit(X))
+    classifier = CodeClassifier(encoder).fit(X[:400], y[:400]).calibrate(X[400:600], y[400:600])
+    sets = classifier.predict_set(X[600:], alpha=0.1)
+    assert (sets & (classifier.classes_ == y[600:, None])).any(axis=1).mean() > 0.85
+
+
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
 def test_a_split_holds_its_promises_with_many_classes_of_one_label():
     encoder = FrozenEncoder(StandardScaler().fit(np.eye(3)))

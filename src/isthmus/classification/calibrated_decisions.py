@@ -13,7 +13,9 @@ import numpy as np
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
+from isthmus.autoencoder import TrainingRowHashes
 from isthmus.classification.acceptance import Acceptance, labels_needed
+from isthmus.classification.class_labels import LabelledCodes
 from isthmus.classification.heads import StandardisedHead
 from isthmus.classification.held_out_labels import (
     Folds,
@@ -72,6 +74,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
     random_state: Any
     standardised_head_: StandardisedHead
     fitted_on_: np.ndarray
+    labelled_: LabelledCodes | None
     class_calibration_: ClassCalibration | None
     calibration_: str | None
     fold_heads_: list[StandardisedHead]
@@ -103,7 +106,8 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         Parameters
         ----------
         X : array or DataFrame of n instances, Stream or StoredCodes
-            The head was fitted on none of them, which is checked by row hashes.
+            The head was fitted on none of them, which is checked by row hashes: no more may equal
+            its rows than those of new instances do by chance, where rows of a table repeat.
         y : array of shape (n,); None with a stream, codes or a dataset of torch that has labels
             Instances without a label do not count. One whose label is no class of the head does:
             no set holds its class.
@@ -163,7 +167,9 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         hashes = np.empty(0, np.uint64)
         if sample.has_row_hashes:
             hashes = row_hashes(self.encoder_, sample)[rows]
-            known = np.isin(hashes, self.fitted_on_)
+            # Of many instances the hashes are stored once each.
+            of_fit = self.fitted_on_ if self.labelled_ is None else self.labelled_.hashes
+            known = TrainingRowHashes.from_hashes(of_fit).trained_on(hashes)
             if known.any():
                 raise DataError(
                     f"the head was fitted on {int(known.sum()):,} of {len(rows):,} labelled "
