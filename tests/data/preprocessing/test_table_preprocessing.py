@@ -136,9 +136,9 @@ def test_a_column_in_another_unit_is_named():
     schema = Schema.learn(frame)
     prepare = learn_preprocessor(schema.check(frame), schema)
     prepare.to_network(schema.check(frame))
-    with pytest.warns(DataWarning, match="most values of the column 'length' are more than 30 st"):
+    with pytest.warns(DataWarning, match="most values of column 'length' are more than 30 st"):
         prepare.to_network(schema.check(frame.assign(length=1000 * frame["length"])))
-    with pytest.warns(DataWarning, match="most values of the column 'heat' are more than 30"):
+    with pytest.warns(DataWarning, match="most values of column 'heat' are more than 30"):
         prepare.to_network(schema.check(frame.assign(heat=frame["heat"] + 273)))
     frame.loc[:100, "heat"] = 1e6  # less than half
     prepare.to_network(schema.check(frame))

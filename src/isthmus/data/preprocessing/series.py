@@ -189,7 +189,7 @@ class SeriesPreprocessor:
         """Standardise and put the channels first: (n, c, t)."""
         values = self._standardise(X)
         names = self.schema.columns or range(values.shape[-1])
-        warn_of_other_scale(values, [f"the channel {name!r}" for name in names])
+        warn_of_other_scale(values, [f"channel {name!r}" for name in names])
         if (channels := self.compressed).any():
             values[..., channels] = compress(values[..., channels])
         return np.ascontiguousarray(values.astype(np.float32).transpose(0, 2, 1))

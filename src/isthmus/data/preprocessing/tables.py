@@ -109,8 +109,8 @@ class TablePreprocessor:
         """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
         arrays = self._arrays
         standardised = self._standardise(X, fill=True)
-        names = self.feature_names
-        warn_of_other_scale(standardised, [f"the column {names[at]!r}" for at in arrays.columns])
+        names = self.schema.columns or range(len(self.inputs))
+        warn_of_other_scale(standardised, [f"column {names[at]!r}" for at in arrays.columns])
         scaled = asinh_scale(standardised)
         if len(arrays.at) == self.network_shape[0]:
             return scaled
