@@ -68,7 +68,7 @@ def report(bank, labels, tmp_path_factory):
 
 
 def test_labels_that_were_not_used_in_the_fit_are_not_said_to_be(bank, labels, monkeypatch):
-    monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 250)
+    monkeypatch.setattr(code_chapter, "MAX_ON_MAP", 25)
     y = labels.copy()
     y[3:N_FRAUDS] = "fraud"  # known since
     facts = report_facts(bank, as_data(payments(), y))

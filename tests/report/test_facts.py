@@ -153,6 +153,19 @@ def test_each_place_of_the_slider_counts_what_lies_above(facts, press, splits):
     assert found["flagged"] == (press.heads["normal"].predict(splits.test.X) == -1).sum()
 
 
+def test_flagged_scores_are_drawn_right_of_the_threshold(press, splits):
+    detector = press.heads["normal"]
+    zeros = splits.test.X[splits.test.y == 0]
+    scores = -detector.score_samples(zeros)
+    few = np.flatnonzero(scores <= -detector.offset_)[:30]
+    ones = splits.test.X[splits.test.y == 1][:1]
+    part = Dataset(np.concatenate([np.tile(zeros[few], (10, 1, 1)), ones]))
+    (found,) = report_facts(press, part)["verdicts"]
+    edges, counts = found["histogram"]["edges"], found["histogram"]["counts"]["unknown"]
+    above = [n for n, edge in zip(counts, edges, strict=False) if edge >= found["threshold"]]
+    assert found["flagged"] == sum(above) == 1
+
+
 def test_the_curves_have_the_area_that_is_stated(facts):
     (found,) = facts["verdicts"]
     x, y = np.transpose(found["found"]["roc"])

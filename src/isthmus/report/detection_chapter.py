@@ -161,7 +161,7 @@ def _decided(
     facts: dict[str, Any] = {
         "flagged": int((predicted == ABNORMAL).sum()),
         "threshold": float(threshold),
-        "histogram": _histogram(drawn, y),
+        "histogram": _histogram(drawn, y, float(threshold)),
         "steps": _steps(drawn, y, float(threshold)),
     }
     known = y != UNKNOWN
@@ -182,9 +182,11 @@ def _decided(
     return facts
 
 
-def _histogram(scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def _histogram(scores: np.ndarray, y: np.ndarray, threshold: float) -> dict[str, Any]:
     # With the few highest scores in range, all others would share one bar.
     low, high = float(scores.min()), float(np.quantile(scores, 0.995))
+    if low < threshold < scores.max():  # the last bar, which has those beyond, is above it
+        high = max(high, min(float(scores.max()), threshold + 0.1 * (threshold - low)))
     high = high if high > low else low + 1.0
     edges = np.linspace(low, high, N_BINS + 1)
     return {
