@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import fsspec
 import hypothesis
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -35,6 +36,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Monitors' states and exports of this run alone: a service goes on from those it finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # fonts take seconds to list
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
