@@ -33,7 +33,17 @@ from pathlib import Path
 
 
 class IsthmusError(Exception):
-    """Base class of every error isthmus raises on purpose."""
+    """Base class of every error isthmus raises on purpose.
+
+    Examples
+    --------
+    >>> import isthmus
+    >>> try:
+    ...     isthmus.load("no-such-file.csv")
+    ... except isthmus.IsthmusError as error:
+    ...     print(type(error).__name__)
+    DataError
+    """
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -53,12 +63,17 @@ class DataError(IsthmusError, ValueError):
 
     Parameters
     ----------
-    *args
+    *args : object
         The message, whose fix is what a program or a command can do.
     request_fix : str, optional
         What a client of the service can do, where that is something else.
     problems : sequence of DataError
         Errors that are raised together as this one.
+
+    Examples
+    --------
+    >>> issubclass(DataError, ValueError)
+    True
     """
 
     def __init__(
@@ -73,7 +88,18 @@ class DataError(IsthmusError, ValueError):
 
 
 class SchemaError(DataError):
-    """The data is not like the data that the model was fitted on."""
+    """The data is not like the data that the model was fitted on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus.data import Schema
+    >>> try:
+    ...     Schema.learn(np.zeros((5, 3))).check(np.zeros((5, 4)))
+    ... except SchemaError as error:
+    ...     print(str(error).partition(",")[0])
+    got an array of shape (5
+    """
 
 
 class ShardError(DataError):
@@ -149,7 +175,14 @@ def _size(n_bytes: int) -> str:
 
 
 class MissingExtraError(IsthmusError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Examples
+    --------
+    >>> error = MissingExtraError("matplotlib is not installed; pip install 'isthmus[report]'")
+    >>> isinstance(error, ImportError)
+    True
+    """
 
 
 class ArchitectureError(IsthmusError, ValueError):
@@ -157,7 +190,18 @@ class ArchitectureError(IsthmusError, ValueError):
 
 
 class TrainingError(IsthmusError, RuntimeError):
-    """Training cannot continue."""
+    """Training cannot continue.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import Autoencoder
+    >>> try:
+    ...     Autoencoder(max_epochs=0).fit(np.zeros((5, 3)))
+    ... except TrainingError as error:
+    ...     print(str(error).partition(",")[0])
+    got max_epochs=0
+    """
 
 
 class CheckpointError(TrainingError, ValueError):
@@ -165,15 +209,47 @@ class CheckpointError(TrainingError, ValueError):
 
 
 class CalibrationError(IsthmusError, ValueError):
-    """A false-alarm rate is out of range, or needs more calibration rows."""
+    """A false-alarm rate is out of range, or needs more calibration rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus.detection import Calibration
+    >>> try:
+    ...     Calibration(np.arange(10.0)).threshold_for_rate(0.01)
+    ... except CalibrationError as error:
+    ...     print(str(error).partition(",")[0])
+    a false-alarm rate of 0.01 needs 99 calibration rows
+    """
 
 
 class CalibrationWarning(UserWarning):
-    """Calibration rows are too few for the default false-alarm rate, or depend on each other."""
+    """Calibration rows are too few for the default false-alarm rate, or depend on each other.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from isthmus.detection import Calibration
+    >>> with warnings.catch_warnings(record=True) as issued:
+    ...     warnings.simplefilter("always")
+    ...     rate = Calibration(np.arange(19.0)).choose_rate("auto")
+    >>> rate, issued[0].category.__name__
+    (0.05, 'CalibrationWarning')
+    """
 
 
 class DataWarning(UserWarning):
     """Data will mislead a model, or lacks what a decision rests on.
+
+    Parameters
+    ----------
+    text : str
+        What a person reads.
+    row, step : int or None
+        Row of X that the text names, and of a window the time step.
+    place : str
+        How the text names it.
 
     Attributes
     ----------
@@ -181,6 +257,12 @@ class DataWarning(UserWarning):
         Row of X that the text names, and of a window the time step.
     place : str
         How the text names it.
+
+    Examples
+    --------
+    >>> warning = DataWarning("row 3 has -9999 in 'x'", row=3, place="row 3")
+    >>> warning.row, str(warning)
+    (3, "row 3 has -9999 in 'x'")
     """
 
     def __init__(
@@ -205,15 +287,51 @@ class WindowWarning(UserWarning):
 
 
 class FrozenError(IsthmusError, RuntimeError):
-    """The encoder changed although it was frozen."""
+    """The encoder changed although it was frozen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from isthmus import Autoencoder
+    >>> encoder = Autoencoder(2, max_epochs=1).fit(np.random.default_rng(0).normal(size=(50, 4)))
+    >>> with torch.no_grad():
+    ...     for weights in encoder.encoder_.parameters():
+    ...         weights += 1
+    >>> try:
+    ...     encoder.check_frozen()
+    ... except FrozenError as error:
+    ...     print(str(error).partition(":")[0])
+    the weights of the encoder changed after they were fitted
+    """
 
 
 class BundleError(IsthmusError, ValueError):
-    """A saved bundle is missing, damaged or from a newer format."""
+    """A saved bundle is missing, damaged or from a newer format.
+
+    Examples
+    --------
+    >>> import isthmus
+    >>> try:
+    ...     isthmus.load_bundle("no-such-folder")
+    ... except BundleError as error:
+    ...     print(type(error).__name__)
+    BundleError
+    """
 
 
 class ExportError(IsthmusError, ValueError):
-    """Something cannot be exported, or the exported graph differs from the library."""
+    """Something cannot be exported, or the exported graph differs from the library.
+
+    Examples
+    --------
+    >>> from isthmus.export import Exported
+    >>> try:
+    ...     Exported("no-such-folder")
+    ... except ExportError as error:
+    ...     print(type(error).__name__)
+    ExportError
+    """
 
 
 class ScoringError(IsthmusError, ValueError):

@@ -1,7 +1,6 @@
 from .bundle import Bundle as Bundle
 from .bundle import add_head as add_head
 from .bundle import add_heads as add_heads
-from .bundle import last_head as last_head
 from .bundle import load_bundle as load_bundle
 from .bundle import save_bundle as save_bundle
 from .head_binding import Head as Head
@@ -15,6 +14,7 @@ from .head_versions import decides_points as decides_points
 from .head_versions import describe_heads as describe_heads
 from .head_versions import group_columns as group_columns
 from .head_versions import history as history
+from .head_versions import last_head as last_head
 from .head_versions import series_columns as series_columns
 from .head_versions import upgrade_head_entry as upgrade_head_entry
 from .head_versions import version_folder as version_folder

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,15 @@ from torch import nn
 
 from isthmus._core import copy_files, isolated_from_host, reading, user_path
 from isthmus.autoencoder import InstanceEncoder
-from isthmus.bundle.encoder_files import encoder_files, read_encoder, write_encoder
+from isthmus.bundle.encoder_files import (
+    encoder_files,
+    facts_of_same_encoder,
+    read_encoder,
+    write_encoder,
+)
 from isthmus.bundle.head_binding import Head, check_bound, decisions, reasons_of
-from isthmus.bundle.head_folders import read_head, write_head
-from isthmus.bundle.head_versions import history, next_version, version_folder, with_version
+from isthmus.bundle.head_folders import add_version, read_head
+from isthmus.bundle.head_versions import history, last_head, version_folder
 from isthmus.bundle.manifest import (
     bundle_files,
     bundle_lock,
@@ -38,9 +42,7 @@ from isthmus.bundle.manifest import (
     check_target,
     new_bundle,
     read_manifest,
-    refuse_to_delete_heads,
     require_files,
-    stored_heads,
     verify_files,
     write_manifest,
 )
@@ -81,6 +83,10 @@ class Bundle:
     0.1
     >>> bundle.predictions(normal[:2]).columns.tolist()
     ['prediction', 'anomaly_score', 'p_value', 'reconstruction_error']
+    >>> bundle.head("normal") is bundle.detector(), len(bundle.history("normal"))
+    (True, 2)
+    >>> len(bundle.reasons(normal[:2]))
+    2
     >>> [(head["version"], head["false_alarm_rate"]) for head in bundle.history("normal")]
     [(1, 0.05), (2, 0.1)]
     >>> print(str(bundle).partition(", ")[2])
@@ -102,6 +108,14 @@ class Bundle:
     def head(self, name: str | None = None) -> Head:
         """Return a head by name; without one the head that was fitted last.
 
+        Parameters
+        ----------
+        name : str, optional
+
+        Returns
+        -------
+        CodeClassifier or AnomalyDetector
+
         Raises
         ------
         BundleError
@@ -120,6 +134,14 @@ class Bundle:
 
     def detector(self, name: str | None = None) -> AnomalyDetector:
         """Return a detector by name; without one the detector that was fitted last.
+
+        Parameters
+        ----------
+        name : str, optional
+
+        Returns
+        -------
+        AnomalyDetector
 
         Raises
         ------
@@ -161,7 +183,9 @@ class Bundle:
         groups
             Of a detector that decides by group, see `AnomalyDetector.predict`.
         alpha : float in (0, 1), optional
-            Add sets of classes, `by_class` as in `CodeClassifier.predict_set`.
+            Add sets of classes, see `CodeClassifier.predict_set`.
+        by_class : bool, default=False
+            As in `CodeClassifier.predict_set`.
 
         Returns
         -------
@@ -190,6 +214,10 @@ class Bundle:
         X : array or DataFrame of n instances
         head : str, optional
 
+        Returns
+        -------
+        DataFrame of n rows
+
         Raises
         ------
         BundleError, DataError
@@ -198,7 +226,16 @@ class Bundle:
         return reasons_of(self.head(head), X)
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Return all versions of a head, oldest first; see `isthmus.bundle.history`."""
+        """Return all versions of a head, oldest first; see `isthmus.bundle.history`.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        list of dict
+        """
         return history(self.manifest, name)
 
 
@@ -258,7 +295,7 @@ def save_bundle(
     check_target(path)
     with bundle_lock(path):
         state = bundle_state(path)
-        earlier = {} if overwrite else _facts_of_same_encoder(path, encoder, identity)
+        earlier = {} if overwrite else facts_of_same_encoder(path, encoder, identity)
         with new_bundle(path, state) as folder:
             copy_files(user_path(path), folder, earlier.pop("files", ()))
             facts: dict[str, Any] = {"heads": {}} | earlier
@@ -268,36 +305,8 @@ def save_bundle(
             }
             for name, head in (heads or {}).items():
                 check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
-                facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
+                facts |= add_version(folder, facts, name, head, metrics.get(name, {}), window_label)
             write_manifest(folder, facts)
-
-
-def _facts_of_same_encoder(
-    path: str | Path, encoder: InstanceEncoder, identity: str
-) -> dict[str, Any]:
-    """Return heads, history, metrics and head files of a bundle of the same encoder.
-
-    {} where it has no heads.
-
-    Raises
-    ------
-    BundleError
-        When it has heads and another encoder, or is damaged.
-    """
-    if not stored_heads(path):
-        return {}
-    try:
-        manifest = read_manifest(path)
-        known = manifest["encoder"]
-        same = identity_in_manifest(known) == identity
-        same = same and known.get("decoder_digest") in (None, encoder.decoder_digest_)
-    except (BundleError, KeyError):
-        same = False
-    if not same:
-        refuse_to_delete_heads(path)
-    verify_files(path, manifest)
-    facts = {key: manifest[key] for key in ("heads", "history", "metrics") if key in manifest}
-    return facts | {"files": [name for name in manifest["files"] if name.startswith("heads/")]}
 
 
 def add_head(
@@ -331,6 +340,17 @@ def add_head(
     ------
     BundleError
         When the head belongs to another encoder, or a file of the bundle is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> import numpy as np
+    >>> from isthmus import Autoencoder, CodeClassifier
+    >>> X = np.random.default_rng(0).normal(size=(100, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> encoder.save(folder := mkdtemp())
+    >>> add_head(folder, "sign", CodeClassifier(encoder).fit(X, X[:, 0] > 0))
+    1
     """
     metrics = {name: metrics or {}}
     return add_heads(path, {name: head}, metrics=metrics, window_label=window_label)[name]
@@ -387,7 +407,7 @@ def _add_heads(
     with new_bundle(path, state) as folder:
         copy_files(user_path(path), folder, bundle_files(user_path(path)))
         for name, head in heads.items():
-            facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
+            facts |= add_version(folder, facts, name, head, metrics.get(name, {}), window_label)
         write_manifest(folder, facts)
     return {name: int(facts["heads"][name]["version"]) for name in heads}
 
@@ -474,25 +494,3 @@ def _load(
             for name, entry in manifest["heads"].items()
         }
     return Bundle(folder, manifest, encoder, heads)
-
-
-def last_head(manifest: Mapping[str, Any]) -> str:
-    """Return the name of the head that was fitted last."""
-    return list(manifest["heads"])[-1]
-
-
-def _add(
-    folder: Path,
-    facts: Mapping[str, Any],
-    name: str,
-    head: Head,
-    metrics: Mapping[str, Any],
-    window_label: str | None,
-) -> dict[str, Any]:
-    """Write a head as a new version; return heads and history with it."""
-    version = next_version(facts, name)
-    entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    entry |= write_head(folder / version_folder(name, version), head)
-    rule = window_label or facts["heads"].get(name, {}).get("window_label")
-    entry |= {} if rule is None else {"window_label": rule}
-    return with_version(facts, name, entry | {"metrics": dict(metrics)})

@@ -19,9 +19,15 @@ from isthmus.bundle.frozen_encoder_files import (
     read_frozen_encoder,
     write_frozen_encoder,
 )
+from isthmus.bundle.manifest import (
+    read_manifest,
+    refuse_to_delete_heads,
+    stored_heads,
+    verify_files,
+)
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
-from isthmus.encoding import FrozenEncoder
+from isthmus.encoding import FrozenEncoder, identity_in_manifest
 from isthmus.errors import BundleError
 from isthmus.networks import build, check_weights, read_weights, write_weights
 from isthmus.training import isolated_random_state
@@ -178,3 +184,44 @@ def _number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError
+
+
+def facts_of_same_encoder(
+    path: str | Path, encoder: InstanceEncoder, identity: str
+) -> dict[str, Any]:
+    """Return heads, history, metrics and head files of a bundle of the same encoder.
+
+    {} where it has no heads.
+
+    Parameters
+    ----------
+    path : path
+        Of the bundle.
+    encoder : Autoencoder or FrozenEncoder
+        Fitted.
+    identity : str
+        See `encoder_identity`.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    BundleError
+        When it has heads and another encoder, or is damaged.
+    """
+    if not stored_heads(path):
+        return {}
+    try:
+        manifest = read_manifest(path)
+        known = manifest["encoder"]
+        same = identity_in_manifest(known) == identity
+        same = same and known.get("decoder_digest") in (None, encoder.decoder_digest_)
+    except (BundleError, KeyError):
+        same = False
+    if not same:
+        refuse_to_delete_heads(path)
+    verify_files(path, manifest)
+    facts = {key: manifest[key] for key in ("heads", "history", "metrics") if key in manifest}
+    return facts | {"files": [name for name in manifest["files"] if name.startswith("heads/")]}

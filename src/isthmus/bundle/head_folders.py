@@ -16,6 +16,7 @@ import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from isthmus.bundle.head_files import (
     write_detector,
     write_state,
 )
+from isthmus.bundle.head_versions import next_version, version_folder, with_version
 from isthmus.classification import (
     CALIBRATIONS,
     HEADS,
@@ -294,3 +296,38 @@ def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
     partial = np.full(len(places), None, dtype=object)
     partial[places >= 0] = labels[places >= 0].tolist()
     return partial
+
+
+def add_version(
+    folder: Path,
+    facts: Mapping[str, Any],
+    name: str,
+    head: Head,
+    metrics: Mapping[str, Any],
+    window_label: str | None,
+) -> dict[str, Any]:
+    """Write a head as a new version of that name; return heads and history with it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the bundle that is being written.
+    facts : mapping
+        What its manifest holds so far.
+    name : str
+    head : fitted CodeClassifier or AnomalyDetector
+    metrics : mapping
+        Plain values.
+    window_label : str or None
+        The rule that labels of windows followed; by default that of the version before.
+
+    Returns
+    -------
+    dict
+    """
+    version = next_version(facts, name)
+    entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    entry |= write_head(folder / version_folder(name, version), head)
+    rule = window_label or facts["heads"].get(name, {}).get("window_label")
+    entry |= {} if rule is None else {"window_label": rule}
+    return with_version(facts, name, entry | {"metrics": dict(metrics)})

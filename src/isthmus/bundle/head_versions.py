@@ -152,6 +152,13 @@ def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     ------
     BundleError
         When there is no such head.
+
+    Examples
+    --------
+    >>> versions_of_sign = [{"version": 1}, {"version": 2}]
+    >>> manifest = {"heads": {"sign": {"version": 2}}, "history": {"sign": versions_of_sign}}
+    >>> [(one["version"], one["current"]) for one in history(manifest, "sign")]
+    [(1, False), (2, True)]
     """
     if name not in manifest.get("heads", {}):
         known = ", ".join(manifest.get("heads", {})) or "none"
@@ -245,3 +252,23 @@ def _without_inner_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in entry.items()
         if key not in _INNER_KEYS
     }
+
+
+def last_head(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the head that was fitted last.
+
+    Parameters
+    ----------
+    manifest : mapping
+        As `read_manifest` returns it, with a head at least.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> last_head({"heads": {"linear": {}, "normal": {}}})
+    'normal'
+    """
+    return list(manifest["heads"])[-1]

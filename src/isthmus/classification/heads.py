@@ -80,6 +80,12 @@ def build_head(
         and takes `random_state` when it has one that is None.
     n_labels : int
         Number of labels; the neighbours are no more than that.
+    random_state, verbose, checkpoint_dir
+        As for `CodeClassifier`.
+
+    Returns
+    -------
+    classifier
 
     Raises
     ------

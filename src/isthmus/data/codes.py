@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from isthmus._core import parquet_file, reading
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.instances import Chunk, Instances, draw_rows
+from isthmus.data.instances import Chunk, Instances
 from isthmus.data.labels import MISSING, labels_from_text
+from isthmus.data.places import draw_rows
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,11 +64,15 @@ class StoredCodes(Instances):
 
     Examples
     --------
-    `isthmus.load_codes` reads them from files.
-
     >>> stored = StoredCodes(np.zeros((3, 2), np.float32), "digest", "identity")
-    >>> stored, len(stored[1:])
-    (StoredCodes('codes', 3 of 2 numbers), 2)
+    >>> stored, len(stored[1:]), len(stored.take(np.array([0, 2])))
+    (StoredCodes('codes', 3 of 2 numbers), 2, 2)
+    >>> stored.check_made_by("digest", lambda: "identity")
+    >>> stored.codes_by(None).shape, stored.to_arrow(["code 0", "code 1"]).num_rows
+    ((3, 2), 3)
+    >>> full = replace(stored, hashes=np.arange(3, dtype=np.uint64), residuals=np.ones((3, 4)))
+    >>> full.row_hashes().tolist(), full.stored_residuals().shape
+    ([0, 1, 2], (3, 4))
     """
 
     codes: np.ndarray
@@ -122,26 +127,34 @@ class StoredCodes(Instances):
         return self.hashes is not None
 
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
-        """Return rows by their numbers, with their hashes, residuals and labels."""
+        """Return rows by their numbers, with their hashes, residuals and labels.
+
+        Parameters
+        ----------
+        rows, label, schema
+            As for `Stream.take`; codes have no schema.
+
+        Returns
+        -------
+        Chunk
+        """
         selected = self[rows]
         return Chunk(0, selected, selected.y if label else None)
 
-    def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return the stored codes; nothing is encoded."""
+    def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:  # noqa: D102
         return self.codes
 
-    def row_hashes(self, hash_rows: Callable[[Any], np.ndarray] | None = None) -> np.ndarray:
-        """Return the stored row hashes, uint64 of shape (n,).
-
-        Raises
-        ------
-        DataError
-            When they were not stored.
-        """
+    def row_hashes(  # noqa: D102
+        self, hash_rows: Callable[[Any], np.ndarray] | None = None
+    ) -> np.ndarray:
         return self._stored("row hashes", self.hashes)
 
     def stored_residuals(self) -> np.ndarray:
         """Return the stored residuals, float32 of shape (n, k).
+
+        Returns
+        -------
+        float32 array of shape (n, k)
 
         Raises
         ------
@@ -158,7 +171,6 @@ class StoredCodes(Instances):
         digest : str or None
             Digest of the encoder; None when it is not fitted.
         identity : callable
-            Returns the identity of the encoder.
 
         Raises
         ------
@@ -202,9 +214,12 @@ class StoredCodes(Instances):
         Parameters
         ----------
         names : sequence of str
-            Names of the columns of the code.
         beside : DataFrame of n rows, optional
             Columns to put in front, such as labels.
+
+        Returns
+        -------
+        pyarrow.Table
 
         Raises
         ------

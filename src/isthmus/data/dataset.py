@@ -14,7 +14,7 @@ from isthmus.data.array_checks import Kind
 from isthmus.data.groups import as_groups
 from isthmus.data.instances import InMemory, Instances, InstanceSource, as_instances, take_rows
 from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
-from isthmus.data.places import describe_row, with_line
+from isthmus.data.places import as_range, check_part, describe_row, with_line
 from isthmus.data.schema import Schema
 from isthmus.data.windows import TimePoints, Windows, split_windows
 from isthmus.errors import DataError
@@ -70,6 +70,11 @@ class Dataset(InstanceSource):
     ('table', 20, (5, 3))
     >>> data
     Dataset('data', 20 rows of 3 columns, 2 classes)
+    >>> some = data.take(np.array([4, 7, 9])).take_range("1:3")
+    >>> some.row_numbers().tolist(), some.place(0), some.reading_facts()["reading"]["rows"]["n"]
+    ([7, 9], 'row 7, counting from 0', 2)
+    >>> len(data.part("all").instances())
+    20
     """
 
     X: Any
@@ -169,18 +174,30 @@ class Dataset(InstanceSource):
         return None
 
     def part(self, name: str) -> Dataset:
-        """Return the data set itself, which has no train and test data; see `Splits.part`."""
+        """Return the data set itself, which has no train and test data; see `Splits.part`.
+
+        Parameters
+        ----------
+        name : {"train", "test", "all"}
+
+        Returns
+        -------
+        Dataset
+        """
         check_part(name)
         return self
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Return the instances at these row numbers, with the same schema.
 
-        `points` are then those that these windows cover.
-
         Parameters
         ----------
         rows : integer array of shape (k,), or boolean array of shape (n,)
+            `points` are then those that these windows cover.
+
+        Returns
+        -------
+        Dataset
         """
         rows = np.asarray(rows)
         X = take_rows(self.X, rows)
@@ -202,7 +219,12 @@ class Dataset(InstanceSource):
         )
 
     def instances(self) -> Instances:
-        """Return the instances with labels, kind and names, as estimators take them."""
+        """Return the instances with labels, kind and names, as estimators take them.
+
+        Returns
+        -------
+        Instances
+        """
         stored = as_instances(self.X)
         if stored.encoded:
             return stored
@@ -211,7 +233,12 @@ class Dataset(InstanceSource):
         return InMemory(self.X, self.name, self.y, *of_series, self.place, groups)
 
     def row_numbers(self) -> np.ndarray:
-        """Return the number of each instance in its source, counting from 0."""
+        """Return the number of each instance in its source, counting from 0.
+
+        Returns
+        -------
+        int array of shape (n,)
+        """
         return np.arange(len(self)) if self.rows is None else self.rows
 
     def place(self, row: int, step: int | None = None) -> str:
@@ -224,10 +251,9 @@ class Dataset(InstanceSource):
         step : int, optional
             Of a series, the time step.
 
-        Examples
-        --------
-        >>> Dataset(np.arange(6.0)[:, None]).take_range("2:4").place(1)
-        'row 3, counting from 0'
+        Returns
+        -------
+        str
         """
         number = int(self.row_numbers()[row])
         if self.kind != "series":
@@ -249,7 +275,12 @@ class Dataset(InstanceSource):
         return None if self.line_of is None else self.line_of(row)
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return `reading` under that name, empty where nothing was left out or changed."""
+        """Return `reading` under that name, empty where nothing was left out or changed.
+
+        Returns
+        -------
+        dict
+        """
         return {"reading": self.reading} if self.reading else {}
 
     def take_range(self, rows: slice | str) -> Dataset:
@@ -260,15 +291,14 @@ class Dataset(InstanceSource):
         rows : slice or str
             Such as `slice(100, 200)` or "100:200", counting from 0.
 
+        Returns
+        -------
+        Dataset
+
         Raises
         ------
         DataError
             When it is no range, or there is no instance in it.
-
-        Examples
-        --------
-        >>> Dataset(np.arange(6.0)[:, None]).take_range("1:3").X.tolist()
-        [[1.0], [2.0]]
         """
         chosen = np.arange(len(self))[as_range(rows)]
         if len(chosen) == 0:
@@ -320,6 +350,10 @@ class Dataset(InstanceSource):
         test_fraction : float in (0, 1)
         random_state : int or None
 
+        Returns
+        -------
+        Splits
+
         Raises
         ------
         DataError
@@ -351,44 +385,6 @@ class Dataset(InstanceSource):
         return Splits(self.take(np.sort(train)), self.take(np.sort(test)))
 
 
-def as_range(rows: slice | str) -> slice:
-    """Return a range of rows as a slice.
-
-    Parameters
-    ----------
-    rows : slice or str
-        Such as `slice(100, 200)` or "100:200", counting from 0.
-
-    Raises
-    ------
-    DataError
-        When it is none.
-
-    Examples
-    --------
-    >>> as_range("100:")
-    slice(100, None, None)
-    """
-    try:
-        found = rows
-        if isinstance(rows, str) and ":" in rows:
-            found = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
-        if not isinstance(found, slice):
-            raise TypeError
-        found.indices(0)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"got rows={shown(rows)}, expected first:end such as 0:1000, counting from 0"
-        ) from error
-    return found
-
-
-def check_part(name: str) -> None:
-    """Check the name of a part of a data set: train, test or all."""
-    if name not in ("train", "test", "all"):
-        raise DataError(f"got the part {name!r}, expected 'train', 'test' or 'all'")
-
-
 @dataclass(frozen=True, eq=False)
 class Splits:
     """A training set and a test set of the same data.
@@ -402,6 +398,13 @@ class Splits:
     ------
     DataError
         When the instances of the two differ in kind or shape.
+
+    Examples
+    --------
+    >>> data = Dataset(np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)
+    >>> splits = data.split(0.25, random_state=0)
+    >>> len(splits.train), len(splits.test), len(splits.part("all"))
+    (15, 5, 20)
     """
 
     train: Dataset
@@ -427,6 +430,10 @@ class Splits:
         ----------
         name : {"train", "test", "all"}
             `"all"` is the training part followed by the test part.
+
+        Returns
+        -------
+        Dataset
         """
         check_part(name)
         if name != "all":

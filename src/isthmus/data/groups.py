@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
-from isthmus.data.instances import InMemory, Instances, as_instances, joined_chunks
+from isthmus.data.instances import InMemory, Instances, as_instances
 from isthmus.data.labels import is_missing, label_text
+from isthmus.data.places import joined_chunks
 from isthmus.errors import DataError, DataWarning
 
 #: The group of an instance without one.

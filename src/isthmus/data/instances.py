@@ -14,7 +14,7 @@ import pandas as pd
 from isthmus.data.array_checks import Kind
 from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
 from isthmus.data.labels import as_labels
-from isthmus.data.places import describe_row
+from isthmus.data.places import describe_row, draw_rows
 from isthmus.data.schema import Schema, check_step
 from isthmus.errors import DataError
 
@@ -28,9 +28,8 @@ M = TypeVar("M", bound=Callable[..., Any])
 class Instances(ABC):
     """Instances of any of the three kinds, see `as_instances`.
 
-    The methods here are those of instances in memory, which are one chunk; a stream overrides
-    them. Where an algorithm differs by kind and needs an encoder or the process group, packages
-    further up register a function for each kind with `functools.singledispatch`.
+    The methods here are those of instances in memory, which are one chunk. Where an algorithm
+    differs by kind, other packages register a function for each by `functools.singledispatch`.
 
     Attributes
     ----------
@@ -102,7 +101,16 @@ class Instances(ABC):
         return None
 
     def place(self, row: int, step: int | None = None) -> str:
-        """Return where an instance is, and the time step of a window, in words."""
+        """Return where an instance is, and the time step of a window, in words.
+
+        Parameters
+        ----------
+        row, step : int
+
+        Returns
+        -------
+        str
+        """
         if step is None:
             return describe_row(row)
         return f"window {row}, time step {step}, counting from 0"
@@ -118,7 +126,11 @@ class Instances(ABC):
         Parameters
         ----------
         label, keys : bool
-            With stored labels, and of a stream key columns and groups, where there are any.
+            With labels, and of a stream key columns and groups, where there are any.
+
+        Returns
+        -------
+        iterator of Chunk
         """
         groups = self.groups if keys else None
         return iter([Chunk(0, self.held, self.labels if label else None, groups=groups)])
@@ -130,7 +142,17 @@ class Instances(ABC):
         """Return rows by their numbers, in memory, with stored labels where there are any."""
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draw at most `n` row numbers uniformly, without replacement; return them sorted."""
+        """Draw at most `n` row numbers uniformly, without replacement; return them sorted.
+
+        Parameters
+        ----------
+        n : int
+        seed : int or sequence of int
+
+        Returns
+        -------
+        int array of shape (min(n, len(self)),)
+        """
         return draw_rows(self.n_rows, n, seed)
 
     def at_most(
@@ -142,11 +164,33 @@ class Instances(ABC):
         label: bool = True,
         schema: Schema | None = None,
     ) -> tuple[Any, Any]:
-        """Return instances and labels in memory; of a stream, at most `n` drawn uniformly."""
+        """Return instances and labels in memory; of a stream, at most `n` drawn uniformly.
+
+        Parameters
+        ----------
+        n, seed
+            As for `draw`.
+        y : array of shape (len(self),), optional
+            Labels, of instances in memory.
+        label, schema
+            As for `Stream.take`.
+
+        Returns
+        -------
+        instances, labels
+        """
         return self.held, y
 
     def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
         """Return all rows in chunks with labels: `y`, or of a stream its own.
+
+        Parameters
+        ----------
+        y : array of shape (n,) or None
+
+        Returns
+        -------
+        iterator of Chunk
 
         Raises
         ------
@@ -166,23 +210,68 @@ class Instances(ABC):
         return iter([Chunk(0, self.held, labels, groups=self.groups)])
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
-        """Return the results of a function on each chunk; for a stream, lazily."""
+        """Return the results of a function on each chunk; for a stream, lazily.
+
+        Parameters
+        ----------
+        function : callable
+
+        Returns
+        -------
+        iterable
+        """
         return [function(self.held)]
 
     def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return the results of a function on each chunk, a row for an instance, as one array."""
+        """Return the results of a function on each chunk, a row for an instance, as one array.
+
+        Parameters
+        ----------
+        function : callable
+
+        Returns
+        -------
+        array of shape (n, ...)
+        """
         return function(self.held)
 
     def checked(self, check: Callable[[Any], np.ndarray]) -> Instances:
-        """Return the instances after a check; those of a stream are checked when they are read."""
+        """Return the instances after a check; those of a stream are checked when they are read.
+
+        Parameters
+        ----------
+        check : callable
+
+        Returns
+        -------
+        Instances
+        """
         return InMemory(check(self.held))
 
     def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return the code of each instance: stored, or computed by `encode`."""
+        """Return the code of each instance: stored, or computed by `encode`.
+
+        Parameters
+        ----------
+        encode : callable
+
+        Returns
+        -------
+        float32 array of shape (n, n_components)
+        """
         return encode(self.held)
 
     def row_hashes(self, hash_rows: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return the hash of each instance: stored, or computed by `hash_rows`."""
+        """Return the hash of each instance: stored, or computed by `hash_rows`.
+
+        Parameters
+        ----------
+        hash_rows : callable
+
+        Returns
+        -------
+        uint64 array of shape (n,)
+        """
         return hash_rows(self.held)
 
     def check_made_by(  # noqa: B027  (not abstract: there is nothing to check but in stored codes)
@@ -192,14 +281,17 @@ class Instances(ABC):
 
         Parameters
         ----------
-        digest : str or None
-            Digest of the encoder; None when it is not fitted.
-        identity : callable
-            Returns the identity of the encoder; called only when needed.
+        digest, identity
+            See `StoredCodes.check_made_by`.
         """
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return facts on reading as plain values: for a stream, what was skipped."""
+        """Return facts on reading as plain values: for a stream, what was skipped.
+
+        Returns
+        -------
+        dict
+        """
         return {}
 
 
@@ -223,15 +315,11 @@ class InMemory(Instances):
     ----------
     X : array, DataFrame or list
     y : array of shape (n,) or None
-        Labels that came with it.
     channel_names : tuple of str or None
-        Of windows of series that were taken from a stream or a data set.
     kind : {"images", "series", "table"} or None
-        Where it is known: `(n, a, b)` may be images or series.
     points : TimePoints or None
-        The time points of the series that windows were cut from.
+        Of the series that windows were cut from; `step` is their usual step in time.
     step : float or None
-        Their usual step in time.
     source : callable or None
         Returns the place of an instance in the data set that they are of, see `Dataset.place`.
     groups : object array of shape (n,) or None
@@ -295,9 +383,8 @@ class Chunk:
     first_row : int
     X : DataFrame of shape (k, m), array of shape (k, ...), or StoredCodes of k instances
     y : array of shape (k,) or None
-        Labels, when requested and available.
     keys : DataFrame of shape (k, n_keys) or None
-        Key columns, when requested.
+        Labels and key columns, when requested and available.
     windows : Windows or None
         Positions of instances that were cut from a long table: rows are counted through all
         files; times are included when keys were requested.
@@ -333,12 +420,10 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     Parameters
     ----------
     X : array, DataFrame, list, Dataset, Stream, StoredCodes or Instances
-        Of arrays and the like only the number of dimensions is checked; the estimator that they
-        are for checks the rest. Tensors of torch become arrays, without their gradients, and so do
-        map-style datasets, with the labels of their pairs; tables of other libraries become
-        DataFrames, see `as_array_or_frame`.
+        Of arrays only the number of dimensions is checked, the rest by the estimator. Tensors of
+        torch become arrays, without their gradients, and so do map-style datasets, with the labels
+        of their pairs; tables of other libraries become DataFrames, see `as_array_or_frame`.
     y : array of shape (n,), optional
-        Labels handed over with it.
 
     Returns
     -------
@@ -407,41 +492,6 @@ def over_chunks(method: M) -> M:
         return instances.gather(lambda chunk: method(self, chunk, *args, **kwargs))
 
     return cast(M, wrapper)
-
-
-def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Concatenate arrays of at most `n_rows` rows in total, with one allocation.
-
-    Examples
-    --------
-    >>> joined_chunks(4, [np.array([1, 2]), np.array([3])])
-    array([1, 2, 3])
-    """
-    joined: np.ndarray | None = None
-    n_filled = 0
-    for array in arrays:
-        if joined is None or array.dtype != joined.dtype:
-            # The itemsize of text may grow from one chunk to the next.
-            dtype = array.dtype if joined is None else np.promote_types(joined.dtype, array.dtype)
-            wider = np.empty((n_rows, *array.shape[1:]), dtype)
-            if joined is not None:
-                wider[:n_filled] = joined[:n_filled]
-            joined = wider
-        joined[n_filled : n_filled + len(array)] = array
-        n_filled += len(array)
-    return np.empty(0) if joined is None else joined[:n_filled]
-
-
-def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
-    """Draw at most `n` of the numbers below `n_rows` without replacement; return them sorted."""
-    rng = np.random.default_rng(seed)
-    if 2 * n >= n_rows:
-        return np.sort(rng.permutation(n_rows)[:n])
-    # Takes memory for `n` rows only; every set of `n` rows is equally likely.
-    rows = np.empty(0, np.int64)
-    while len(rows) < n:
-        rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
-    return np.sort(rng.choice(rows, n, replace=False))
 
 
 def rows_of(rows: np.ndarray, chunk: Chunk) -> np.ndarray:

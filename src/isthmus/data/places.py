@@ -1,9 +1,9 @@
-"""Places in a table in words, for errors: columns, rows and lines of the file, and values."""
+"""Rows and places of a table: in words for errors, and taken, drawn or joined by number."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data.csv_options import DEFAULT_OPTIONS, CsvOptions, how_to_mark_missing
 from isthmus.data.date_notation import is_impossible_date
 from isthmus.data.notation import how_to_read, options_for
@@ -269,3 +270,90 @@ class ColumnErrors:
             + (f"\n- and {more:,} more" if more > 0 else ""),
             problems=self.errors,
         )
+
+
+def as_range(rows: slice | str) -> slice:
+    """Return a range of rows as a slice.
+
+    Parameters
+    ----------
+    rows : slice or str
+        Such as `slice(100, 200)` or "100:200", counting from 0.
+
+    Returns
+    -------
+    slice
+
+    Raises
+    ------
+    DataError
+        When it is none.
+
+    Examples
+    --------
+    >>> as_range("100:")
+    slice(100, None, None)
+    """
+    try:
+        found = rows
+        if isinstance(rows, str) and ":" in rows:
+            found = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
+        if not isinstance(found, slice):
+            raise TypeError
+        found.indices(0)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"got rows={shown(rows)}, expected first:end such as 0:1000, counting from 0"
+        ) from error
+    return found
+
+
+def check_part(name: str) -> None:
+    """Check the name of a part of a data set: train, test or all.
+
+    Parameters
+    ----------
+    name : str
+
+    Raises
+    ------
+    DataError
+        When it is another one.
+    """
+    if name not in ("train", "test", "all"):
+        raise DataError(f"got the part {name!r}, expected 'train', 'test' or 'all'")
+
+
+def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Concatenate arrays of at most `n_rows` rows in total, with one allocation.
+
+    Examples
+    --------
+    >>> joined_chunks(4, [np.array([1, 2]), np.array([3])])
+    array([1, 2, 3])
+    """
+    joined: np.ndarray | None = None
+    n_filled = 0
+    for array in arrays:
+        if joined is None or array.dtype != joined.dtype:
+            # The itemsize of text may grow from one chunk to the next.
+            dtype = array.dtype if joined is None else np.promote_types(joined.dtype, array.dtype)
+            wider = np.empty((n_rows, *array.shape[1:]), dtype)
+            if joined is not None:
+                wider[:n_filled] = joined[:n_filled]
+            joined = wider
+        joined[n_filled : n_filled + len(array)] = array
+        n_filled += len(array)
+    return np.empty(0) if joined is None else joined[:n_filled]
+
+
+def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
+    """Draw at most `n` of the numbers below `n_rows` without replacement; return them sorted."""
+    rng = np.random.default_rng(seed)
+    if 2 * n >= n_rows:
+        return np.sort(rng.permutation(n_rows)[:n])
+    # Takes memory for `n` rows only; every set of `n` rows is equally likely.
+    rows = np.empty(0, np.int64)
+    while len(rows) < n:
+        rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
+    return np.sort(rng.choice(rows, n, replace=False))

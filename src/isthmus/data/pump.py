@@ -115,6 +115,10 @@ def pump_table(part: str = "all", seed: int = 0) -> pd.DataFrame:
 def pump_events() -> pd.DataFrame:
     """Return the anomalies of the test part: `first`, `last`, `kind` and `channel`.
 
+    Returns
+    -------
+    DataFrame of four rows
+
     Examples
     --------
     >>> pump_events()[["kind", "channel"]].iloc[2].tolist()

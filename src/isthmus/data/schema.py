@@ -181,6 +181,12 @@ class Schema:
     >>> schema.check(table[["kind", "width"]])
     array([[1.5, 1. ],
            [nan, 0. ]])
+
+    >>> Schema.from_dict(schema.to_dict()) == schema
+    True
+    >>> windows = Schema.learn(np.zeros((5, 64, 2)), "series").with_channel_names(["flow", "heat"])
+    >>> windows.with_step(60).columns
+    ('flow', 'heat')
     """
 
     kind: Kind
@@ -202,6 +208,10 @@ class Schema:
         kind : {"auto", "images", "series", "table"}
             `"auto"` takes three and four dimensions for images, two for a table: only the
             person knows whether `(n, a, b)` is pictures or windows.
+
+        Returns
+        -------
+        Schema
 
         Raises
         ------
@@ -257,6 +267,14 @@ class Schema:
     def with_channel_names(self, names: Sequence[str]) -> Schema:
         """Return the schema of series with a name for each channel.
 
+        Parameters
+        ----------
+        names : sequence of str
+
+        Returns
+        -------
+        Schema
+
         Raises
         ------
         SchemaError
@@ -273,7 +291,17 @@ class Schema:
         return replace(self, columns=names)
 
     def with_step(self, step: float | None) -> Schema:
-        """Return the schema of series with the usual step in time."""
+        """Return the schema of series with the usual step in time.
+
+        Parameters
+        ----------
+        step : float or None
+            Seconds, or the unit of the times.
+
+        Returns
+        -------
+        Schema
+        """
         return replace(self, step=step)
 
     def check(self, X: np.ndarray | pd.DataFrame) -> np.ndarray:
@@ -320,6 +348,12 @@ class Schema:
     def check_shape(self, shape: tuple[int, ...], *, frame: bool = False) -> None:
         """Check the shape of new data, which is a DataFrame or an array.
 
+        Parameters
+        ----------
+        shape : tuple of int
+        frame : bool, default=False
+            Whether the data is a DataFrame.
+
         Raises
         ------
         SchemaError
@@ -345,7 +379,12 @@ class Schema:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON-ready values; `from_dict` is the way back."""
+        """Return plain JSON-ready values; `from_dict` is the way back.
+
+        Returns
+        -------
+        dict
+        """
         types = self.column_types
         step = {} if self.step is None else {"step": self.step}
         return {
@@ -361,7 +400,16 @@ class Schema:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Schema:
-        """Rebuild a schema from what `to_dict` gave."""
+        """Rebuild a schema from what `to_dict` gave.
+
+        Parameters
+        ----------
+        plain : mapping
+
+        Returns
+        -------
+        Schema
+        """
         columns, types = plain["columns"], plain["column_types"]
         return cls(
             kind=plain["kind"],

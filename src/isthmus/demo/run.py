@@ -194,6 +194,13 @@ def run_demo(
     -------
     dict
         Plain values, as in `demo.json`.
+
+    Examples
+    --------
+    It takes half a minute.
+
+    >>> from isthmus import load
+    >>> facts = run_demo(load("digits"), "demo")  # doctest: +SKIP
     """
     if isinstance(data, Splits) and data.train.points is not None:
         return run_series_demo(

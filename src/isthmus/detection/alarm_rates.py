@@ -410,6 +410,7 @@ class AdaptiveRate:
     >>> p_values = np.random.default_rng(0).random(20_000) ** 3  # far too small: the data moved
     >>> adaptive = AdaptiveRate(0.05)
     >>> found = adaptive.decide(p_values)
+    >>> adaptive = AdaptiveRate.from_state(adaptive.state())
     >>> abs(adaptive.alarms / adaptive.n - 0.05) <= adaptive.bound, bool((p_values <= 0.05).mean() > 0.3)
     (True, True)
     """  # noqa: E501

@@ -76,6 +76,17 @@ class GroupCalibration:
     [0.01, 0.5, 0.25]
     >>> by_group.thresholds(groups).tolist()
     [98.0, 980.0, 970.0]
+    >>> by_group.places(by_group.matched(groups)).tolist(), by_group.counts_of(groups)["unseen"]
+    ([0, 1, 2], ['new'])
+    >>> by_group.at_rate(0.1).threshold_of_place().tolist()
+    [89.0, 890.0, 790.0]
+    >>> by_group.conditional_p_values(np.full(3, 500.0), groups).round(2).tolist()
+    [0.05, 0.73, 0.36]
+    >>> GroupCalibration.from_state(by_group.state(), 0.01).facts()["n_own"]
+    2
+    >>> full = GroupCalibration.of(scores[:198], np.repeat(groups[:2], 99), ["a", "b"], rate=0.01)
+    >>> full.warn_of_small(), full.warn_of_unseen(groups[:2])  # nothing to warn of
+    (None, None)
     """
 
     def __init__(

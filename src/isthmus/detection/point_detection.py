@@ -131,7 +131,10 @@ class PointDetectionMixin:
         >>> points = detector.score_points(new)
         >>> len(points), points.loc[520, "verdict"]
         (1000, 'abnormal')
-        >>> bool((detector.alarms(new)["first"] <= 2520).any())
+        >>> alarms = detector.alarms_of(detector.decide_points(new))
+        >>> alarms.equals(detector.alarms(new)), bool((alarms["first"] <= 2520).any())
+        (True, True)
+        >>> len(detector.set_false_alarms("1 per 200 points").alarms(new)) > 0
         True
         """
         return self.decide_points(new, **columns).to_frame()

@@ -263,6 +263,8 @@ class Selection:
     (20, 2, 0.1)
     >>> selection.most_false_of(p_values <= 0.1)
     21
+    >>> selection.facts()["n_selected"]
+    20
     """
 
     mask: np.ndarray

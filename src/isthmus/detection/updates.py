@@ -249,6 +249,18 @@ class UpdatesMixin:
         DataError, CalibrationError
             When labels cannot be used, a stretch has no time point or no window, or too few normal
             rows are left to fit on or to hold the rate. The detector is then unchanged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> rng = np.random.default_rng(0)
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(max_epochs=2), calibration="split", random_state=0
+        ... ).fit(rng.normal(size=(300, 4)))
+        >>> looked_at = np.vstack([rng.normal(size=(5, 4)), rng.normal(4, size=(5, 4))])
+        >>> detector.add_labels(looked_at, np.repeat([1, -1], 5)).method_
+        'blend'
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()

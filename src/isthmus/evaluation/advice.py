@@ -65,6 +65,17 @@ class Advice:
         Labels in a draw, draws, and the labelled among the held-out instances.
     head : str or None
     recipe : str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import advise
+    >>> X = np.random.default_rng(0).normal(size=(200, 8))
+    >>> advice = advise(X, widths=[2, 4], random_state=0)
+    >>> advice.to_frame().index.tolist(), advice.n_components == advice.to_dict()["n_components"]
+    ([2, 4], True)
+    >>> advice.summary().count("PCA") > 0
+    True
     """
 
     n_components: int
@@ -92,11 +103,21 @@ class Advice:
         return f"Advice(n_components={self.n_components}, of widths {widths})"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the table as a DataFrame, a row for each width."""
+        """Return the table as a DataFrame, a row for each width.
+
+        Returns
+        -------
+        DataFrame
+        """
         return pd.DataFrame(self.table).set_index("width")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all attributes as plain values, which JSON can hold."""
+        """Return all attributes as plain values, which JSON can hold.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
     def _repr_html_(self) -> str:
@@ -119,7 +140,12 @@ class Advice:
         return table(rows, head[: len(rows[0])], f"{self.n_components} recommended, {self.why}")
 
     def summary(self) -> str:
-        """Return the table as text, with the recommendation below."""
+        """Return the table as text, with the recommendation below.
+
+        Returns
+        -------
+        str
+        """
         labels = self.n_labels is not None
         head = f"{'width':>7}  {'error':>8}  {'PCA':>8}  {'kept %':>6}  {'PCA':>6}"
         head += f"  {'accuracy %':>11}  {'PCA':>11}" if labels else ""

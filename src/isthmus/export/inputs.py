@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import NO_VALUE, Schema, category_text
+from isthmus.data.preprocessing import Preprocessor, more_missing_values
 
 #: Name of the one input of images, series and tables without column names.
 WHOLE_INPUT = "X"
 #: What the input of groups holds, and its name unless a column has it.
 GROUP = "group"
+#: Training rows that are assumed of an export of an earlier isthmus.
+ASSUMED_ROWS = 1000
 #: Distance from a level of uint8 up to which a float in [0, 1] is one that was divided by 255.
 _LEVEL_TOLERANCE = 0.01
 #: Kinds of outputs; a column of such a name becomes the input `column:NAME`.
@@ -221,3 +224,105 @@ def unseen_category_text(categories: Sequence[Any]) -> str:
     '?boltnut'
     """
     return "?" + "".join(category_text(value) for value in categories)
+
+
+class MissingInputs:
+    """What an `Exported` finds missing in the inputs of its graph."""
+
+    inputs: list[Input]
+    facts: dict[str, Any]
+    schema: Schema
+    _preprocessor: Preprocessor | None
+
+    def missing_where_complete(
+        self, rows: Mapping[str, np.ndarray], policy: str = "unusual"
+    ) -> np.ndarray | None:
+        """Return the values that are missing in columns that were complete at fit, or rarely not.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+            As `feed` returns them.
+        policy : {"unusual", "error"}
+            `"unusual"`: the values that raise a detector's anomaly score; `"error"`: those that a
+            detector refuses, all in columns that were complete at fit.
+
+        Returns
+        -------
+        boolean array of shape (n, m) or None
+            None where no detector has this policy, or no value is missing so.
+        """
+        columns: set[int] = set()
+        heads = list(self.facts["heads"].values())
+        for head in heads + [one["rejecter"] for one in heads if one.get("rejecter")]:
+            penalty = head.get("missing_penalty", {})
+            columns |= set(penalty.get("columns", []) if head.get("missing") == policy else [])
+            columns |= set(penalty.get("rare", []) if policy == "unusual" else [])
+        if not columns:
+            return None
+        missing = self.missing(rows)
+        found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), sorted(columns))
+        return found if found.any() else None
+
+    def count_missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Return how many rows lack the value of each column, shape (m,); None but for tables.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+            As `feed` returns them.
+
+        Returns
+        -------
+        int array of shape (m,) or None
+        """
+        return self.missing(rows).sum(axis=0) if self.schema.kind == "table" else None
+
+    def count_empty(self, rows: Mapping[str, np.ndarray]) -> int:
+        """Return how many rows of a table, as `feed` returns them, have no value at all.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+
+        Returns
+        -------
+        int
+        """
+        return int(self.missing(rows).all(axis=1).sum()) if self.schema.kind == "table" else 0
+
+    def more_missing(self, n_missing: np.ndarray | None, n: int) -> list[dict[str, Any]]:
+        """Return the columns that lack values more often than at fit.
+
+        Parameters
+        ----------
+        n_missing : int array of shape (m,) or None
+            As `count_missing` gives it, of `n` rows.
+        n : int
+
+        Returns
+        -------
+        list of dict
+            See `isthmus.data.preprocessing.more_missing_values`; empty for exports of an earlier
+            isthmus that hold no preprocessing.
+        """
+        if n_missing is None or self._preprocessor is None:
+            return []
+        n_fit = self.facts.get("n_fit", ASSUMED_ROWS)
+        return more_missing_values(n_missing, n, self._preprocessor, n_fit)
+
+    def missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return which values of a table, as `feed` returns it, are missing, boolean (n, m).
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+
+        Returns
+        -------
+        boolean array of shape (n, m)
+        """
+        if self.inputs[0].column is None:
+            return np.isnan(rows[self.inputs[0].name])
+        given = ((rows[one.name], one.missing) for one in self.inputs)
+        return np.stack([np.isnan(c) if m is None else c == m for c, m in given], axis=1)

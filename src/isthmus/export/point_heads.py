@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from isthmus.data import Dataset
 from isthmus.data.windows import TimePoints
@@ -263,3 +264,113 @@ def measure_points(
         "differ": int(differ.sum()),
         "in_band": int((differ & near).sum()),
     }
+
+
+class ExportedPoints:
+    """How an `Exported` decides on time points of series."""
+
+    point_heads: Mapping[str, PointHead]
+    feed: Callable[..., dict[str, np.ndarray]]
+    run_fed: Callable[..., dict[str, np.ndarray]]
+
+    def decide_points(self, new: Any, *, head: str | None = None, **columns: Any) -> PointDecisions:
+        """Score time points of series, and decide which are abnormal.
+
+        Parameters
+        ----------
+        new : Dataset, DataFrame of m rows, or array of shape (m, c) or (m,)
+            As for `AnomalyDetector.decide_points`.
+        head : str, optional
+            Name of the detector, needed where several decide on time points.
+        **columns
+            `time`, `group`, `keys`, `resample` and `time_zone`, as for
+            `AnomalyDetector.decide_points`.
+
+        Returns
+        -------
+        PointDecisions
+
+        Raises
+        ------
+        DataError
+            When `new` is none of these, or has other channels.
+        ExportError
+            When no head of the export, or none of this name, decides on time points.
+        """
+        chosen = point_head(self.point_heads, head)
+        return chosen.decide(chosen.time_points(new, **columns), self.run_windows)
+
+    def run_windows(self, windows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the outputs that are named for windows of series, (n, window, c).
+
+        Parameters
+        ----------
+        windows : array of shape (n, window, c)
+        names : sequence of str
+
+        Returns
+        -------
+        dict of str to array of shape (n, ...)
+        """
+        return self.run_fed(self.feed(windows), names)
+
+    def score_points(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
+        """Return a row for each row of a long table, in its order.
+
+        Parameters and errors are those of `decide_points`; the columns are those of
+        `AnomalyDetector.score_points`.
+
+        Parameters
+        ----------
+        new, head, **columns
+            As for `decide_points`.
+
+        Returns
+        -------
+        DataFrame of m rows
+        """
+        return self.decide_points(new, head=head, **columns).to_frame()
+
+    def alarms(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
+        """Return a row for each alarm.
+
+        Parameters and errors are those of `decide_points`; the columns are those of
+        `AnomalyDetector.alarms`.
+
+        Parameters
+        ----------
+        new, head, **columns
+            As for `decide_points`.
+
+        Returns
+        -------
+        DataFrame
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, save_bundle
+        >>> from isthmus.export import Exported
+        >>> wave = np.sin(np.arange(1200) / 3)[:, None]
+        >>> table = pd.DataFrame(wave + np.random.default_rng(0).normal(0, 0.1, (1200, 1)))
+        >>> data = load(table, kind="series", window=16, stride=1)
+        >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), "reconstruction", 0.05)
+        >>> detector = detector.set_params(calibration="split", random_state=0).fit(data)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", data)
+        ...     exported = Exported(f"{folder}/onnx")
+        >>> table.iloc[300:310] += 3
+        >>> found = exported.alarms(table)
+        >>> found["last"].equals(detector.alarms(table)["last"])
+        True
+        >>> len(exported.score_points(table)), len(exported.decide_points(table).to_frame())
+        (1200, 1200)
+        >>> exported.run_windows(data.X[:3], exported.names[:1])[exported.names[0]].shape
+        (3, 2)
+        """
+        decided = self.decide_points(new, head=head, **columns)
+        chosen = point_head(self.point_heads, head)
+        return decided.alarms(
+            merge_gap=chosen.merge_gap, min_length=chosen.min_length, causal=chosen.causal
+        )

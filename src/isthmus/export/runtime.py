@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from isthmus._core import reading, require, user_path
 from isthmus.bundle import upgrade_head_entry
@@ -22,17 +21,16 @@ from isthmus.data import (
     prediction_sets,
     read_groups,
 )
-from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
+from isthmus.data.preprocessing import Preprocessor, read_preprocessor
 from isthmus.detection import check_rate
 from isthmus.errors import CalibrationWarning, DataError, ExportError
-from isthmus.export.inputs import GROUP, Input, feed
+from isthmus.export.inputs import GROUP, Input, MissingInputs, feed
 from isthmus.export.model_file import changed_file, check_digest, read_model
-from isthmus.export.point_heads import PointHead, point_head
+from isthmus.export.point_heads import ExportedPoints, PointHead
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from isthmus.detection import PointDecisions
 
 #: Rows of one batch.
 ROWS = 512
@@ -42,8 +40,6 @@ KEY = "isthmus"
 FORMAT_VERSION, FIRST_FORMAT = 2, 1
 #: Of the facts: SHA-256 by name of the files beside the graph, which then ends with its own.
 FILE_DIGESTS = "file_digests"
-#: Training rows that are assumed of an export of an earlier isthmus.
-ASSUMED_ROWS = 1000
 
 
 def open_session(model: ModelProto, threads: int = 0) -> Any:
@@ -94,7 +90,7 @@ class Outputs(dict[str, np.ndarray]):
         )
 
 
-class Exported:
+class Exported(MissingInputs, ExportedPoints):
     """An export opened for inference; instances are checked as the library does.
 
     Parameters
@@ -133,6 +129,14 @@ class Exported:
     ...     exported = Exported(f"{folder}/onnx")
     >>> bool(np.allclose(exported.run(X)["code"], encoder.transform(X), atol=1e-5))
     True
+    >>> rows = exported.feed(X)
+    >>> list(exported.run_fed(rows, ["code"])), exported.preprocess(X).shape
+    (['code'], (200, 6))
+    >>> exported.missing(rows).any().item(), exported.count_empty(rows)
+    (False, 0)
+    >>> n_missing = exported.count_missing(rows)
+    >>> exported.more_missing(n_missing, len(X)), exported.missing_where_complete(rows)
+    ([], None)
     """
 
     def __init__(self, path: str | Path | bytes, threads: int = 0) -> None:
@@ -198,7 +202,24 @@ class Exported:
         return self.run_fed(self.feed(X, groups))
 
     def feed(self, X: Any, groups: Any = None, *, decides: bool = True) -> dict[str, np.ndarray]:
-        """Return instances by input, checked as by `run`; without `decides` groups may lack."""
+        """Return instances by input, checked as by `run`; without `decides` groups may lack.
+
+        Parameters
+        ----------
+        X, groups
+            As for `run`.
+        decides : bool, default=True
+            Whether groups are needed where the export decides by group.
+
+        Returns
+        -------
+        dict of str to array of shape (n, ...)
+
+        Raises
+        ------
+        DataError
+            When the instances do not fit the schema, or groups are given and not used.
+        """
         if self.group_input is None and groups is not None:
             raise DataError(
                 "got groups, and no head of the export decides by group; leave them out"
@@ -240,73 +261,16 @@ class Exported:
             )
         return groups
 
-    def missing_where_complete(
-        self, rows: Mapping[str, np.ndarray], policy: str = "unusual"
-    ) -> np.ndarray | None:
-        """Return the values that are missing in columns that were complete at fit, or rarely not.
-
-        Parameters
-        ----------
-        rows : mapping of str to array
-            As `feed` returns them.
-        policy : {"unusual", "error"}
-            `"unusual"`: the values that raise a detector's anomaly score; `"error"`: those that a
-            detector refuses, all in columns that were complete at fit.
-
-        Returns
-        -------
-        boolean array of shape (n, m) or None
-            None where no detector has this policy, or no value is missing so.
-        """
-        columns: set[int] = set()
-        heads = list(self.facts["heads"].values())
-        for head in heads + [one["rejecter"] for one in heads if one.get("rejecter")]:
-            penalty = head.get("missing_penalty", {})
-            columns |= set(penalty.get("columns", []) if head.get("missing") == policy else [])
-            columns |= set(penalty.get("rare", []) if policy == "unusual" else [])
-        if not columns:
-            return None
-        missing = self.missing(rows)
-        found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), sorted(columns))
-        return found if found.any() else None
-
-    def count_missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Return how many rows lack the value of each column, shape (m,); None but for tables."""
-        return self.missing(rows).sum(axis=0) if self.schema.kind == "table" else None
-
-    def count_empty(self, rows: Mapping[str, np.ndarray]) -> int:
-        """Return how many rows of a table, as `feed` returns them, have no value at all."""
-        return int(self.missing(rows).all(axis=1).sum()) if self.schema.kind == "table" else 0
-
-    def more_missing(self, n_missing: np.ndarray | None, n: int) -> list[dict[str, Any]]:
-        """Return the columns that lack values more often than at fit.
-
-        Parameters
-        ----------
-        n_missing : int array of shape (m,) or None
-            As `count_missing` gives it, of `n` rows.
-        n : int
-
-        Returns
-        -------
-        list of dict
-            See `isthmus.data.preprocessing.more_missing_values`; empty for exports of an earlier
-            isthmus that hold no preprocessing.
-        """
-        if n_missing is None or self._preprocessor is None:
-            return []
-        n_fit = self.facts.get("n_fit", ASSUMED_ROWS)
-        return more_missing_values(n_missing, n, self._preprocessor, n_fit)
-
-    def missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return which values of a table, as `feed` returns it, are missing, boolean (n, m)."""
-        if self.inputs[0].column is None:
-            return np.isnan(rows[self.inputs[0].name])
-        given = ((rows[one.name], one.missing) for one in self.inputs)
-        return np.stack([np.isnan(c) if m is None else c == m for c, m in given], axis=1)
-
     def preprocess(self, X: Any) -> np.ndarray:
         """Return instances as the network's input: (n, *network_shape), float32.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+
+        Returns
+        -------
+        float32 array of shape (n, *network_shape)
 
         Raises
         ------
@@ -339,6 +303,18 @@ class Exported:
         """Return all outputs, or those named, for rows as `feed` returns them.
 
         Up to `at_once` batches of 512 rows run at the same time.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+            As `feed` returns them.
+        names : sequence of str, optional
+            Outputs, by default all.
+        at_once : int, default=1
+
+        Returns
+        -------
+        dict of str to array of shape (n, ...)
         """
         return run(self._session, rows, self.names if names is None else names, at_once)
 
@@ -354,10 +330,29 @@ class Exported:
         head : str, optional
             Name of the classifier, needed where several are calibrated.
 
+        Returns
+        -------
+        boolean array of shape (n, n_classes)
+
         Raises
         ------
         ExportError, CalibrationError
             As `class_p_values_output` does; when `alpha` is not in (0, 1).
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from isthmus import Autoencoder, CodeClassifier, export_bundle, save_bundle
+        >>> X = np.random.default_rng(0).normal(size=(200, 6))
+        >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X[:100])
+        >>> classifier = CodeClassifier(encoder, calibration="split", random_state=0)
+        >>> classifier = classifier.fit(X[100:], X[100:, 0] > 0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_bundle(f"{folder}/press", encoder, {"sign": classifier})
+        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+        ...     exported = Exported(f"{folder}/onnx")
+        >>> exported.predict_set(X, alpha=0.2).shape, exported.class_p_values_output()
+        ((200, 2), 'class_p_values')
         """
         check_rate(alpha, "alpha")
         output = self.class_p_values_output(head, by_class=by_class)
@@ -365,6 +360,15 @@ class Exported:
 
     def class_p_values_output(self, head: str | None = None, *, by_class: bool = False) -> str:
         """Return the name of the output with the p-values of classes, see `predict_set`.
+
+        Parameters
+        ----------
+        head, by_class
+            As for `predict_set`.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
@@ -382,75 +386,6 @@ class Exported:
                 "isthmus classify BUNDLE LABELLED --calibration cross, and export again"
             )
         return str(named[chosen[0]])
-
-    def decide_points(self, new: Any, *, head: str | None = None, **columns: Any) -> PointDecisions:
-        """Score time points of series, and decide which are abnormal.
-
-        Parameters
-        ----------
-        new : Dataset, DataFrame of m rows, or array of shape (m, c) or (m,)
-            As for `AnomalyDetector.decide_points`.
-        head : str, optional
-            Name of the detector, needed where several decide on time points.
-        **columns
-            `time`, `group`, `keys`, `resample` and `time_zone`, as for
-            `AnomalyDetector.decide_points`.
-
-        Returns
-        -------
-        PointDecisions
-
-        Raises
-        ------
-        DataError
-            When `new` is none of these, or has other channels.
-        ExportError
-            When no head of the export, or none of this name, decides on time points.
-        """
-        chosen = point_head(self.point_heads, head)
-        return chosen.decide(chosen.time_points(new, **columns), self.run_windows)
-
-    def run_windows(self, windows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the outputs that are named for windows of series, (n, window, c)."""
-        return self.run_fed(self.feed(windows), names)
-
-    def score_points(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
-        """Return a row for each row of a long table, in its order.
-
-        Parameters and errors are those of `decide_points`; the columns are those of
-        `AnomalyDetector.score_points`.
-        """
-        return self.decide_points(new, head=head, **columns).to_frame()
-
-    def alarms(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
-        """Return a row for each alarm.
-
-        Parameters and errors are those of `decide_points`; the columns are those of
-        `AnomalyDetector.alarms`.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, save_bundle
-        >>> wave = np.sin(np.arange(1200) / 3)[:, None]
-        >>> table = pd.DataFrame(wave + np.random.default_rng(0).normal(0, 0.1, (1200, 1)))
-        >>> data = load(table, kind="series", window=16, stride=1)
-        >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), "reconstruction", 0.05)
-        >>> detector = detector.set_params(calibration="split", random_state=0).fit(data)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
-        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", data)
-        ...     exported = Exported(f"{folder}/onnx")
-        >>> table.iloc[300:310] += 3
-        >>> found = exported.alarms(table)
-        >>> found["last"].equals(detector.alarms(table)["last"])
-        True
-        """
-        decided = self.decide_points(new, head=head, **columns)
-        chosen = point_head(self.point_heads, head)
-        return decided.alarms(
-            merge_gap=chosen.merge_gap, min_length=chosen.min_length, causal=chosen.causal
-        )
 
     @property
     def rebuilds(self) -> bool:

@@ -68,6 +68,7 @@ class Monitor:
     Examples
     --------
     >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> from tempfile import mkdtemp
     >>> rng = np.random.default_rng(1)
     >>> detector = AnomalyDetector(
     ...     Autoencoder(2, max_epochs=2), "neighbours", 0.05, "split", random_state=0
@@ -75,6 +76,11 @@ class Monitor:
     >>> monitor = detector.monitor()
     >>> monitor.update(rng.normal(size=(500, 3))).valid
     True
+    >>> monitor.add(detector.observe(rng.normal(size=(10, 3)))).n, monitor.state().n
+    (510, 510)
+    >>> monitor.save(file := Path(mkdtemp()) / "monitor.json")
+    >>> Monitor.load(file, detector).state().n
+    510
     >>> state = monitor.update(rng.normal(size=(500, 3)) + [0, 1, 0])
     >>> state.valid, "column 1" in state.moved, 450 < state.since["row"] < 550
     (False, True, True)

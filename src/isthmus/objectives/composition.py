@@ -42,6 +42,17 @@ class Own(Objective):
         `batch` is `(x,)` with x of shape `(batch, *input_shape)`. It returns a scalar tensor, or
         a dict of them in which `"loss"` is minimised. When it is a `torch.nn.Module`
         its parameters are trained too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from isthmus.objectives import Own, Task
+    >>> def absolute_error(network, batch):
+    ...     return (network(batch[0]) - batch[0]).abs().mean()
+    >>> objective = Own(absolute_error).prepare(Task("table", (4,), 2, "mse"))
+    >>> objective.forward(nn.Identity(), (torch.ones(3, 4),))["loss"].item()
+    0.0
     """
 
     options = ("function",)
@@ -52,6 +63,15 @@ class Own(Objective):
 
     def forward(self, network: Network, batch: Batch) -> Values:
         """Call the function, and check what it returns.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
 
         Raises
         ------

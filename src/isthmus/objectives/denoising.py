@@ -109,6 +109,14 @@ class Denoising(Objective):
     --------
     >>> Denoising(["gaussian"], level=(0.6, 0.6))
     Denoising(corruptions=['gaussian'], level=(0.6, 0.6))
+
+    >>> from isthmus.objectives import Task
+    >>> objective = Denoising(["gaussian"]).prepare(Task("table", (4,), 2, "mse"))
+    >>> x = torch.ones(3, 4)
+    >>> objective.corrupt(x).shape
+    torch.Size([3, 4])
+    >>> objective.eval().forward(torch.nn.Identity(), (x,))["loss"].item()
+    0.0
     """
 
     options = ("corruptions", "level")
@@ -146,13 +154,32 @@ class Denoising(Objective):
         return self.low if gaussian_alone and self.low == self.high else None
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `{"loss": mean error}` for a batch `(x,)`."""
+        """Return `{"loss": mean error}` for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         (x,) = batch
         output = network(self.corrupt(x) if self.training else x)
         return {"loss": mean_error(output, x, self.task.loss)}
 
     def corrupt(self, x: torch.Tensor) -> torch.Tensor:
-        """Corrupt each instance of a batch by a corruption and a level of its own."""
+        """Corrupt each instance of a batch by a corruption and a level of its own.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, *input_shape)
+
+        Returns
+        -------
+        tensor of the same shape
+        """
         ones = (1,) * (x.ndim - 1)
         generator = current_generator(x.device)
         level = torch.full((), self.low, device=x.device, dtype=x.dtype)
@@ -206,6 +233,14 @@ class Masked(Objective):
     --------
     >>> Masked(share=0.3)
     Masked(share=0.3, size='auto', visible=0.2)
+
+    >>> from isthmus.objectives import Task
+    >>> objective = Masked().prepare(Task("table", (4,), 2, "mse"))
+    >>> x = torch.ones(3, 4)
+    >>> objective.draw(x).unique().numel() <= 2
+    True
+    >>> objective.eval().forward(torch.nn.Identity(), (x,))["loss"].item()
+    0.0
     """
 
     options = ("share", "size", "visible")
@@ -232,7 +267,17 @@ class Masked(Objective):
         self.side = side
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `{"loss": weighted mean error}` for a batch `(x,)`."""
+        """Return `{"loss": weighted mean error}` for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         (x,) = batch
         if not self.training:
             return {"loss": mean_error(network(x), x, self.task.loss)}
@@ -242,7 +287,16 @@ class Masked(Objective):
         return {"loss": (errors * weights).sum() / rescaled_sum(weights.sum()).clamp(min=1e-12)}
 
     def draw(self, x: torch.Tensor) -> torch.Tensor:
-        """Draw a mask to multiply x by: 1 for visible values, 0 for hidden ones."""
+        """Draw a mask to multiply x by: 1 for visible values, 0 for hidden ones.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, *input_shape)
+
+        Returns
+        -------
+        tensor of shape (batch, 1, ...) or of that of x
+        """
         extent = x.shape[2:]
         if not extent:
             return (draw_uniform_like(x) >= self.share).to(x.dtype)
@@ -283,6 +337,13 @@ class Variational(Objective):
     --------
     >>> Variational(beta=0.5)
     Variational(beta=0.5)
+
+    >>> from isthmus.objectives import Task
+    >>> objective = Variational().prepare(Task("table", (4,), 4, "mse")).eval()
+    >>> network = torch.nn.Identity()
+    >>> network.encoder = network.decoder = torch.nn.Identity()
+    >>> sorted(objective.forward(network, (torch.ones(3, 4),)))
+    ['kl', 'loss', 'reconstruction']
     """
 
     options = ("beta",)
@@ -299,7 +360,17 @@ class Variational(Objective):
         nn.init.constant_(self.log_variance.bias, -2.0)
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `loss`, `reconstruction` and `kl` (in nats an instance) for a batch `(x,)`."""
+        """Return `loss`, `reconstruction` and `kl` (in nats an instance) for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         (x,) = batch
         mean = network.encoder(x).float()
         log_variance = self.log_variance(mean).clamp(-20, 20)

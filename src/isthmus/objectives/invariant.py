@@ -122,6 +122,15 @@ class Invariant(Objective):
     --------
     >>> Invariant(reconstruction=1.0, augmentations=("affine",)).describe()["augmentations"]
     ['affine']
+
+    >>> from isthmus.objectives import Task
+    >>> objective = Invariant(augmentations=("jitter",)).prepare(Task("series", (2, 16), 32, "mse"))
+    >>> network = torch.nn.Identity()
+    >>> network.encoder, network.decoder = torch.nn.Flatten(), torch.nn.Unflatten(1, (2, 16))
+    >>> "loss" in objective.forward(network, (torch.ones(3, 2, 16),))
+    True
+    >>> objective.views(torch.ones(3, 2, 16)).shape
+    torch.Size([6, 2, 16])
     """
 
     options = (
@@ -170,7 +179,21 @@ class Invariant(Objective):
         self.register_load_state_dict_pre_hook(_rename_memory_bank)
 
     def views(self, x: torch.Tensor) -> torch.Tensor:
-        """Return two augmented views of each instance."""
+        """Return two augmented views of each instance.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, *input_shape)
+
+        Returns
+        -------
+        tensor of shape (2 batch, *input_shape)
+
+        Raises
+        ------
+        TrainingError
+            When augmentations return another shape.
+        """
         twice = torch.cat([x, x])
         # The coordinates of a pixel need more digits than bfloat16 has.
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
@@ -185,7 +208,17 @@ class Invariant(Objective):
         return views
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `loss` and its terms for a batch `(x,)`."""
+        """Return `loss` and its terms for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         (x,) = batch
         views = self.views(x)
         if isinstance(network.encoder, PatchEncoder):

@@ -132,6 +132,24 @@ class Objective(nn.Module):
     data in `_prepare`, and returns from `forward(network, batch)` a dict of mean values,
     of which `"loss"` is minimised. In evaluation mode `"loss"` is the value
     by which the best epoch is chosen.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class AbsoluteError(Objective):
+    ...     options = ("weight",)
+    ...
+    ...     def __init__(self, weight=1.0):
+    ...         super().__init__()
+    ...         self.weight = weight
+    ...
+    ...     def forward(self, network, batch):
+    ...         return {"loss": self.weight * (network(batch[0]) - batch[0]).abs().mean()}
+    >>> objective = AbsoluteError(2.0).prepare(Task("table", (4,), 2, "mse"))
+    >>> objective.describe(), objective.extra_repr()
+    ({'objective': 'AbsoluteError', 'weight': 2.0}, 'weight=2.0')
+    >>> objective.forward(torch.nn.Identity(), (torch.ones(3, 4),))["loss"].item()
+    0.0
     """
 
     options: tuple[str, ...] = ()
@@ -140,14 +158,28 @@ class Objective(nn.Module):
     task: Task
 
     def prepare(self, task: Task) -> Self:
-        """Return a copy prepared for a network and its data; this one is not changed."""
+        """Return a copy prepared for a network and its data; this one is not changed.
+
+        Parameters
+        ----------
+        task : Task
+
+        Returns
+        -------
+        Objective
+        """
         ready = copy.deepcopy(self)
         ready.task = task
         ready._prepare(task)  # noqa: SLF001
         return ready
 
     def describe(self) -> dict[str, Any]:
-        """Return name and options as plain JSON values."""
+        """Return name and options as plain JSON values.
+
+        Returns
+        -------
+        dict
+        """
         return {"objective": type(self).__name__} | {
             name: _plain(getattr(self, name)) for name in self.options
         }
@@ -176,7 +208,12 @@ class Objective(nn.Module):
         return None
 
     def extra_repr(self) -> str:
-        """Show the options in the module's repr."""
+        """Show the options in the module's repr.
+
+        Returns
+        -------
+        str
+        """
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
 
     def _prepare(self, task: Task) -> None:
@@ -254,7 +291,17 @@ class Reconstruction(Objective):
         return 0.0 if type(self) is Reconstruction else None
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `{"loss": mean error}` for a batch `(x,)`."""
+        """Return `{"loss": mean error}` for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         (x,) = batch
         return {"loss": mean_error(network(x), x, self.task.loss)}
 

@@ -157,8 +157,9 @@ def score(
         Of a detector: write also the columns of `Explanation.frame`, as the library computes them;
         with the engine "local".
     alpha : float in (0, 1), optional
-        Of a calibrated classifier: add sets of classes, `by_class` as in
-        `CodeClassifier.predict_set`.
+        Of a calibrated classifier: add sets of classes, see `CodeClassifier.predict_set`.
+    by_class : bool, default=False
+        As in `CodeClassifier.predict_set`.
     engine : {"local", "ray"}, default="local"
         In this process, or on the workers of a Ray cluster. The results are the same.
     resume : bool, default=False

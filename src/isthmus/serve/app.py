@@ -126,6 +126,20 @@ def build_app(
         When there is no bundle, no such bundle, two have one name, or the prefix is no path.
     ExportError, BundleError
         When one cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import Autoencoder, export_bundle
+    >>> from isthmus.serve import build_app
+    >>> X = np.random.default_rng(0).normal(size=(100, 6))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Autoencoder(2, max_epochs=1, random_state=0).fit(X).save(f"{folder}/press")
+    ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+    ...     app = build_app([f"{folder}/onnx"])
+    >>> type(app).__name__
+    'FastAPI'
     """
     root_path = check_root_path(root_path)
     limits = limits or Limits()

@@ -134,6 +134,12 @@ class Limits:
         are being answered.
     labels_bytes : int
         Of the queue of labels: 503.
+
+    Examples
+    --------
+    >>> limits = Limits(rows=100)
+    >>> limits.rows, limits.seconds
+    (100, 30.0)
     """
 
     body_bytes: int = 16 * 2**20

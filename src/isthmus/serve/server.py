@@ -386,6 +386,10 @@ def serve(
     ------
     ServeError
         When the host needs a token, the token is short, or the port is taken.
+
+    Examples
+    --------
+    >>> serve(["press=exported/"], port=8000)  # doctest: +SKIP
     """
     check_host(host, token)
     limits = limits or Limits()

@@ -93,6 +93,15 @@ class ValueInputs:
         ----------
         moments : Moments
             Of all `n_rows - n_missing` values, or of some of them drawn at random.
+        fill : float
+            Takes the place of a missing value.
+        n_missing, n_rows : int
+        column : Column
+        usual : UsualRange, optional
+
+        Returns
+        -------
+        ValueInputs
         """
         if n_missing:
             weight = round(n_missing * moments.n / (n_rows - n_missing))

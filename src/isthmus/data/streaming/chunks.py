@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from isthmus.data.instances import Chunk
+import numpy as np
+
+from isthmus.data.instances import Chunk, Instances
+from isthmus.data.places import joined_chunks
 from isthmus.errors import ShardError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from isthmus.data.dataset import Dataset
     from isthmus.data.preprocessing import Preprocessor
     from isthmus.data.schema import Schema
 
@@ -173,3 +178,158 @@ def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, N
             current = following
         if current is not None:
             yield current.result()
+
+
+class ChunkedInstances(Instances):
+    """What a `Stream` does by its chunks alone, without its files."""
+
+    @property
+    @abstractmethod
+    def runs(self) -> list[list[ChunkRange]]:
+        """Chunks to be read one after the other."""
+
+    @abstractmethod
+    def chunks(
+        self,
+        ranges: Sequence[ChunkRange] | None = None,
+        *,
+        label: bool = False,
+        keys: bool = False,
+    ) -> Iterator[Chunk]:
+        """Read all chunks in order, or those given."""
+
+    @abstractmethod
+    def take(
+        self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
+    ) -> Dataset:
+        """Return rows by their numbers as a data set in memory."""
+
+    @abstractmethod
+    def check_labelled(self) -> None:
+        """Check that there are labels to read."""
+
+    def share(self, rank: int, size: int) -> list[ChunkRange]:
+        """Return the chunks of one of `size` processes, about as many rows for each.
+
+        Runs (see `runs`) are not divided. The shares of all processes in order are all chunks in
+        order; some are empty where runs are few.
+
+        Parameters
+        ----------
+        rank : int
+        size : int
+
+        Returns
+        -------
+        list of ChunkRange
+        """
+        n_rows, before = max(1, len(self)), 0
+        own: list[ChunkRange] = []
+        for run in self.runs:
+            after = before + sum(one.n_rows for one in run)
+            # A run goes to the process whose equal share of the rows holds the run's middle.
+            if (before + after) * size // (2 * n_rows) == rank:
+                own += run
+            before = after
+        return own
+
+    def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
+        """Return rows drawn uniformly, in memory, with their labels when there are some.
+
+        Parameters
+        ----------
+        n : int
+            All rows where there are fewer; rows of skipped chunks are missing.
+        seed : int
+        schema : Schema, optional
+            As for `take`.
+
+        Returns
+        -------
+        Dataset
+        """
+        return self.take(self.draw(n, seed), schema=schema)
+
+    def at_most(
+        self,
+        n: int,
+        seed: int | Sequence[int],
+        y: Any = None,
+        *,
+        label: bool = True,
+        schema: Schema | None = None,
+    ) -> tuple[Any, Any]:
+        """Return instances drawn uniformly, `n` or all, and their labels where asked for.
+
+        Parameters
+        ----------
+        n, seed, y, label, schema
+            See `take` and `draw`; `y` is not used.
+
+        Returns
+        -------
+        instances : array or DataFrame
+        labels : array or None
+        """
+        drawn = self.take(self.draw(n, seed), label=label, schema=schema)
+        return drawn.X, drawn.y
+
+    def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
+        """Read all chunks with their labels.
+
+        Parameters
+        ----------
+        y : None
+            Not used: the labels are the stream's own.
+
+        Returns
+        -------
+        iterator of Chunk
+
+        Raises
+        ------
+        DataError
+            When there are no labels to read.
+        """
+        self.check_labelled()
+        return self.chunks(label=True, keys=bool(self.group_columns))
+
+    def map(self, function: Callable[[Any], B]) -> Iterable[B]:
+        """Apply a function to the instances of each chunk, lazily.
+
+        Parameters
+        ----------
+        function : callable
+
+        Returns
+        -------
+        iterator
+        """
+        return (function(chunk.X) for chunk in self.chunks())
+
+    def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Apply a function that gives one row per instance to each chunk; return one array.
+
+        Parameters
+        ----------
+        function : callable
+
+        Returns
+        -------
+        array of shape (n, ...)
+        """
+        return joined_chunks(len(self), self.map(function))
+
+    def checked(self, check: Callable[[Any], np.ndarray]) -> Self:
+        """Return the stream: its instances are checked when they are read.
+
+        Parameters
+        ----------
+        check : callable
+            Not called.
+
+        Returns
+        -------
+        Stream
+        """
+        return self

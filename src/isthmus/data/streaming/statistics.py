@@ -12,7 +12,8 @@ import pandas as pd
 from isthmus.data.array_checks import check_images, check_series
 from isthmus.data.column_types import check_table
 from isthmus.data.columns import Column
-from isthmus.data.instances import Chunk, draw_rows, rows_of
+from isthmus.data.instances import Chunk, rows_of
+from isthmus.data.places import draw_rows
 from isthmus.data.preprocessing import (
     MAX_COMPARED,
     CategoryInputs,

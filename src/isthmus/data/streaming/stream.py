@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
 from isthmus.data.array_checks import Kind
-from isthmus.data.dataset import Dataset, as_range, check_part
-from isthmus.data.instances import Chunk, Instances, joined_chunks, rows_of
+from isthmus.data.dataset import Dataset
+from isthmus.data.instances import Chunk, rows_of
+from isthmus.data.places import as_range, check_part
 from isthmus.data.schema import Schema
 from isthmus.data.streaming.chunks import (
+    ChunkedInstances,
     ChunkRange,
     FileRange,
     Reader,
@@ -28,33 +30,42 @@ from isthmus.errors import DataError, ShardError
 if TYPE_CHECKING:
     from isthmus.data.preprocessing import Preprocessor
 
-T = TypeVar("T")
-
-
 #: Instances of a stream that are taken into memory at most, drawn at random, to fit or test on.
 MAX_SAMPLED = 100_000
 
 
-class Stream(Instances):
+class Stream(ChunkedInstances):
     """Instances in files, of which one chunk at a time is in memory.
 
     `isthmus.load` makes one of a folder of Parquet files. `Autoencoder.fit`, `transform` and
     what else takes instances take a stream as well.
 
-    Attributes
+    Parameters
     ----------
     name : str
         What `load` was given.
+    reader : Reader
+        Reads files of one format.
+    file_ranges : sequence of FileRange
+        The parts of the files that are chunks, in order.
+    skipped : sequence of SkippedChunk
+        Files that could not be opened.
+    on_bad_shard : {"fail", "skip"}, default="fail"
+    excluded : int array, optional
+        Rows of the files that are left out, sorted.
+    first_row : int, default=0
+        Number, among the rows of all files, of the first one; 0 unless `take_range` left some out.
+    is_range : bool, default=False
+        Whether it is what `take_range` returned.
+
+    Attributes
+    ----------
     kind : {"images", "series", "table"}
     chunk_ranges : tuple of ChunkRange
         The chunks of the files, in order: row groups of Parquet, at most 131,072 rows or
         64 MB of them; of tables that are cut into windows so many of these.
     skipped : tuple of SkippedChunk
         Files and chunks skipped with `on_bad_shard="skip"`.
-    first_row : int
-        Number, among the rows of all files, of the first one; 0 unless `take_range` left some out.
-    is_range : bool
-        Whether it is what `take_range` returned.
     schema : Schema
         Of all instances, learned at first use in one pass over the files.
     preprocessor : Preprocessor
@@ -76,6 +87,20 @@ class Stream(Instances):
     >>> sample = stream.sample(8, seed=0)
     >>> sample.X.shape, sample.class_names
     ((8, 1), ('0', '1'))
+    >>> stream.take(np.array([0, 11])).X["a"].tolist(), stream.read(stream.chunk_ranges[0]).y
+    ([0.0, 5.0], None)
+    >>> len(stream.without(np.array([0]))), len(stream.take_range("2:6")), len(stream.part("all"))
+    (11, 4, 12)
+    >>> stream.check_labelled(), [chunk.y.tolist() for chunk in stream.labelled_chunks(None)][0]
+    (None, [0.0, 1.0, 0.0, 1.0])
+    >>> len(stream.at_most(5, seed=0)[0]), stream.place(3), stream.draw(2, seed=0).tolist()
+    (5, 'row 3, counting from 0', [8, 10])
+    >>> list(stream.map(len))
+    [4, 4, 4]
+    >>> stream.gather(lambda X: X["a"].to_numpy()).shape, stream.checked(np.asarray) is stream
+    ((12,), True)
+    >>> len(stream.share(rank=0, size=3)), stream.reading_facts()
+    (1, {'skipped': []})
     >>> folder.cleanup()
     """
 
@@ -153,24 +178,17 @@ class Stream(Instances):
                 runs.append([chunk_range])
         return runs
 
-    def share(self, rank: int, size: int) -> list[ChunkRange]:
-        """Return the chunks of one of `size` processes, about as many rows for each.
-
-        Runs (see `runs`) are not divided. The shares of all processes in order are all chunks in
-        order; some are empty where runs are few.
-        """
-        n_rows, before = max(1, len(self)), 0
-        own: list[ChunkRange] = []
-        for run in self.runs:
-            after = before + sum(one.n_rows for one in run)
-            # A run goes to the process whose equal share of the rows holds the run's middle.
-            if (before + after) * size // (2 * n_rows) == rank:
-                own += run
-            before = after
-        return own
-
     def part(self, name: str) -> Stream:
-        """Return the stream itself: it has one part; see `Splits.part`."""
+        """Return the stream itself: it has one part; see `Splits.part`.
+
+        Parameters
+        ----------
+        name : {"train", "test", "all"}
+
+        Returns
+        -------
+        Stream
+        """
         check_part(name)
         return self
 
@@ -284,6 +302,12 @@ class Stream(Instances):
 
         With `on_bad_shard="skip"` damaged chunks are skipped and added to `skipped`.
 
+        Parameters
+        ----------
+        ranges : sequence of ChunkRange, optional
+        label, keys : bool, default=False
+            See `read`.
+
         Yields
         ------
         Chunk
@@ -304,6 +328,15 @@ class Stream(Instances):
         schema : Schema, optional
             Of the data set returned, such as that of the encoder it is for. Default: the
             stream's own, which is learned from all files once.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        DataError
+            When none of the rows can be read.
         """
         wanted = [
             one
@@ -341,19 +374,6 @@ class Stream(Instances):
             group_columns=self.group_columns,
         )
 
-    def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
-        """Return rows drawn uniformly, in memory, with their labels when there are some.
-
-        Parameters
-        ----------
-        n : int
-            All rows where there are fewer; rows of skipped chunks are missing.
-        seed : int
-        schema : Schema, optional
-            As for `take`.
-        """
-        return self.take(self.draw(n, seed), schema=schema)
-
     def without(self, rows: np.ndarray) -> Stream:
         """Return the same stream without some rows; the others are renumbered.
 
@@ -361,6 +381,10 @@ class Stream(Instances):
         ----------
         rows : integer array
             Sorted, each once.
+
+        Returns
+        -------
+        Stream
         """
         excluded = np.union1d(self._excluded, self._in_files(rows))
         rest = Stream(
@@ -382,6 +406,10 @@ class Stream(Instances):
         ----------
         rows : slice or str
             Such as `slice(100, 200)` or "100:200", counting from 0.
+
+        Returns
+        -------
+        Stream
 
         Raises
         ------
@@ -425,46 +453,14 @@ class Stream(Instances):
         before = self._excluded - np.arange(len(self._excluded))
         return rows + np.searchsorted(before, rows, side="right")
 
-    def at_most(
-        self,
-        n: int,
-        seed: int | Sequence[int],
-        y: Any = None,
-        *,
-        label: bool = True,
-        schema: Schema | None = None,
-    ) -> tuple[Any, Any]:
-        """Return instances drawn uniformly, `n` or all, and their labels where asked for."""
-        drawn = self.take(self.draw(n, seed), label=label, schema=schema)
-        return drawn.X, drawn.y
-
-    def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
-        """Read all chunks with their labels.
-
-        Raises
-        ------
-        DataError
-            When there are no labels to read.
-        """
-        self.check_labelled()
-        return self.chunks(label=True, keys=bool(self.group_columns))
-
-    def map(self, function: Callable[[Any], T]) -> Iterable[T]:
-        """Apply a function to the instances of each chunk, lazily."""
-        return (function(chunk.X) for chunk in self.chunks())
-
-    def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Apply a function that gives one row per instance to each chunk; return one array."""
-        return joined_chunks(len(self), self.map(function))
-
-    def checked(self, check: Callable[[Any], np.ndarray]) -> Stream:
-        """Return the stream: its instances are checked when they are read."""
-        return self
-
     def reading_facts(self) -> dict[str, Any]:
         """Return as plain values which files and chunks were skipped so far, and why.
 
         Also `reading`, see there.
+
+        Returns
+        -------
+        dict
         """
         facts: dict[str, Any] = {"skipped": [asdict(one) for one in self.skipped]}
         return facts | ({"reading": self.reading} if self.reading else {})
