@@ -93,13 +93,25 @@ def test_links_that_leave_docs_lead_to_pages_of_the_site(extension, page, target
     assert extension("outside_links").site_target(target, page) == found
 
 
+def test_a_link_shows_the_title_of_a_page_where_it_names_the_file(extension):
+    outside_links, source = (
+        extension("outside_links"),
+        ["see [data.md](data.md#labels), [it](x.md)"],
+    )
+    outside_links.lead_to_pages(None, "concepts", source)
+    assert source == ["see [Data](data.md#labels), [it](x.md)"]
+    source = ["- [docs/data.md](docs/data.md): [![picture](pictures/a.png)](concepts.md)"]
+    outside_links.lead_to_pages(None, "index", source)
+    assert source == ["- [Data](docs/data.md): [![picture](pictures/a.png)](concepts.md)"]
+
+
 def test_every_page_is_in_a_table_of_contents():
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
     entries = [
         entry
         for text in texts.values()
         for block in re.findall(r"```{toctree}\n(.*?)```", text, re.S)
-        for entry in block.splitlines()
+        for entry in re.findall(r"^(?:.*<)?([\w/]+)>?$", block, re.M)
     ]
     for path in texts:
         assert path.stem == "index" or path.stem in entries, f"add {path.stem} to docs/guides.md"

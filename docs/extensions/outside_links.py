@@ -74,11 +74,22 @@ def site_target(target: str, page: str) -> str:
     return "../" * page.count("/") + found
 
 
+def link_text(text: str) -> str:
+    """Return what a link shows: where it names the file of a page, such as `data.md`, its title."""
+    file = DOCS / text.removeprefix("docs/")
+    if re.fullmatch(r"(docs/)?[a-z]+\.md", text) and file.exists():
+        return file.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+    return text
+
+
 def lead_to_pages(app, page, source) -> None:
-    """Replace the targets of links of a page before it is read."""
+    """Replace the links of a page before it is read: their targets, and texts that name files."""
     source[0] = re.sub(
-        r"\]\((?!https?:|#)([^)\s]+)\)",
-        lambda found: f"]({site_target(found[1], page)})",
+        r"(\[[^][]*)?\]\((?!https?:|#)([^)\s]+)\)",
+        lambda found: (
+            ("" if found[1] is None else f"[{link_text(found[1][1:])}")
+            + f"]({site_target(found[2], page)})"
+        ),
         source[0],
     )
 

@@ -56,8 +56,9 @@ def check(app, exception) -> None:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a paragraph on one line."""
-    return re.split(r"(?<=[.!?]) ", " ".join(text.split()))[0]
+    """Return the first sentence of a paragraph on one line, without a term in front of it."""
+    sentences = re.split(r"(?<=[.!?]) ", " ".join(text.split()))
+    return next((one for one in sentences if one.count(" ") > 1), sentences[0])
 
 
 def write_llms(app, exception) -> None:

@@ -1,6 +1,6 @@
 """
-A sensor series: which minutes are abnormal, and since when
-===========================================================
+A sensor series: alarms at a stated rate
+========================================
 
 A pump fills a tank every hour. Four sensors report once a minute, and nobody has ever marked a
 fault. From a few days of normal work a detector learns what normal looks like. It then reads a day

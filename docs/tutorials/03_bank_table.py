@@ -1,6 +1,6 @@
 """
-A bank's table: a few labels where they help most
-=================================================
+A bank's table: learning from few labels
+========================================
 
 A bank has thousands of card payments and hardly any labels: to know whether a payment was a fraud,
 somebody has to call the customer. This tutorial starts without a label, states how many false

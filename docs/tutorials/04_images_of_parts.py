@@ -1,6 +1,6 @@
 """
-Images of parts: scratches that nobody has photographed yet
-===========================================================
+Images of parts: defects without examples
+=========================================
 
 A camera looks at metal washers on a belt. There are hundreds of pictures of good parts and hardly
 any of bad ones, and the next defect may be one that has never been seen. A detector learns from

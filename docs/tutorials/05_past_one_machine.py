@@ -1,6 +1,6 @@
 """
-Past one machine: files larger than memory, and work that can be interrupted
-============================================================================
+Large files: chunks, interruption, resumption
+=============================================
 
 The readings of a fleet of compressors arrive as one Parquet file a week. Together they do not fit
 into memory. This tutorial learns from them chunk by chunk, decides on all of them into a folder of
