@@ -166,5 +166,5 @@ flagged_by_kind(loose_detector, new_loose)
 #    isthmus fit good/ --detector --false-alarm-rate 0.02 -o parts/
 #    isthmus predict parts/ new/ -o decided.csv
 #
-# Where to read on: :doc:`normal or not </detection>`, :doc:`what is read as images </data>`,
+# Where to read on: :doc:`anomaly detection </detection>`, :doc:`what is read as images </data>`,
 # :doc:`the report on a model </report>`.

@@ -4,7 +4,7 @@ Large files: chunks, interruption, resumption
 
 The readings of a fleet of compressors arrive as one Parquet file a week. Together they do not fit
 into memory. This tutorial learns from them chunk by chunk, decides on all of them into a folder of
-files, is killed, and goes on from where it stopped. Nothing here needs a cluster; the last section
+files, is killed, and continues where it stopped. Nothing here needs a cluster; the last section
 says what changes on one.
 
 The files are small here, so that the page runs in seconds. The same code has fitted and scored 16
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus import AnomalyDetector, Autoencoder, load, save_bundle
+from isthmus.plots import plot_scores
 
 folder = Path(mkdtemp())
 weeks = folder / "weeks"
@@ -72,8 +73,8 @@ detector = AnomalyDetector(
 save_bundle(folder / "compressors", detector.encoder_, {"normal": detector})
 
 # %%
-# Decide on everything, and be killed half way
-# --------------------------------------------
+# Decide on everything, and stop half way
+# ---------------------------------------
 #
 # ``isthmus predict`` writes the decisions into a folder: a file for each chunk, whole or not at
 # all, and a manifest of what is done. In Python it is ``isthmus.scoring.score``. To see what an
@@ -109,12 +110,23 @@ table.head(3)
 # How good is it?
 # ---------------
 #
-# The truth is in the files, so the decisions can be held against it. The rows are those that the
-# detector was fitted on, which is what a clean-up of old data does; for a rate on new rows, keep
-# some weeks back.
+# The files say which readings have a leak, so the decisions can be compared with the truth. These
+# are the rows that the detector was fitted on, as when old data are cleaned. To measure a rate on
+# new rows, leave some weeks out of the fit.
 
 truth = pd.read_parquet(weeks, columns=["reading", "leak"])
 pd.crosstab(truth["leak"], table["prediction"])
+
+# %%
+# The scores of readings with a leak (abnormal) and of all others, on a scale on which few are seen:
+
+scores, leak = table["anomaly_score"], truth["leak"]
+edges = np.linspace(0, scores.max(), 60)
+counts = {
+    "normal": np.histogram(scores[~leak], edges)[0],
+    "abnormal": np.histogram(scores[leak], edges)[0],
+}
+plot_scores({"edges": edges, "counts": counts}, -detector.offset_)
 
 # %%
 # More than one core, more than one machine
