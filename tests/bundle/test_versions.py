@@ -122,7 +122,7 @@ def test_what_is_not_there_is_said(bundle, name, version, message):
 
 
 @pytest.mark.parametrize(
-    "place", ["isthmus.bundle.bundle.write_head", "isthmus.bundle.bundle.write_manifest"]
+    "place", ["isthmus.bundle.head_folders.write_head", "isthmus.bundle.bundle.write_manifest"]
 )
 def test_an_interrupted_addition_leaves_the_bundle_whole(bundle, versions, monkeypatch, place):
     before = files(bundle)
