@@ -181,7 +181,7 @@ class Schema:
     >>> schema.check(table[["kind", "width"]])
     array([[1.5, 1. ],
            [nan, 0. ]])
-
+    >>> schema.check_shape((7, 2), frame=True)
     >>> Schema.from_dict(schema.to_dict()) == schema
     True
     >>> windows = Schema.learn(np.zeros((5, 64, 2)), "series").with_channel_names(["flow", "heat"])
@@ -296,7 +296,6 @@ class Schema:
         Parameters
         ----------
         step : float or None
-            Seconds, or the unit of the times.
 
         Returns
         -------
@@ -352,21 +351,11 @@ class Schema:
         ----------
         shape : tuple of int
         frame : bool, default=False
-            Whether the data is a DataFrame.
 
         Raises
         ------
         SchemaError
             When its instances are of another shape than at fit; with the call that mends it.
-
-        Examples
-        --------
-        >>> schema = Schema.learn(np.zeros((5, 20, 24, 3)))
-        >>> try:
-        ...     schema.check_shape((7, 3, 20, 24))
-        ... except SchemaError as error:
-        ...     print(str(error).partition("; ")[2])
-        the axes are in another order: X.transpose(0, 2, 3, 1)
         """
         if shape[1:] != self.shape or len(shape) != len(self.shape) + 1:
             inner = ", ".join(str(side) for side in self.shape)

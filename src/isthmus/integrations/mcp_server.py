@@ -97,6 +97,11 @@ def build_mcp_server(folder: str | Path = ".") -> Any:
     References
     ----------
     Model Context Protocol, https://modelcontextprotocol.io
+
+    Examples
+    --------
+    >>> from isthmus.integrations import build_mcp_server
+    >>> build_mcp_server("models/").run()  # doctest: +SKIP
     """
     require("mcp", extra="mcp", purpose="isthmus mcp (a server for assistants)")
     from mcp.server.mcpserver import MCPServer

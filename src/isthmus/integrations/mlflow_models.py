@@ -120,6 +120,12 @@ def log_model(
     ------
     BundleError, ExportError, MissingExtraError
         As `save_model` does.
+
+    Examples
+    --------
+    >>> from isthmus.integrations import load_model, log_model
+    >>> info = log_model("press/", "exported/", name="press")  # doctest: +SKIP
+    >>> bundle = load_model(info.model_uri)  # doctest: +SKIP
     """
     models = require("mlflow.models", extra="mlflow", purpose="a model of MLflow")
     return models.Model.log(
@@ -141,10 +147,19 @@ def load_model(model_uri: str | Path) -> Bundle:
     model_uri : str or path
         A folder, `runs:/...` or `models:/...`.
 
+    Returns
+    -------
+    Bundle
+
     Raises
     ------
     BundleError
         When the model is none of isthmus.
+
+    Examples
+    --------
+    >>> from isthmus.integrations import load_model
+    >>> bundle = load_model("models:/press/1")  # doctest: +SKIP
     """
     artifacts = require("mlflow.artifacts", extra="mlflow", purpose="a model of MLflow")
     folder = Path(artifacts.download_artifacts(artifact_uri=str(model_uri)))

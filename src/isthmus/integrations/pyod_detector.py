@@ -83,6 +83,8 @@ class PyODDetector(BaseDetector):
     [0, 1]
     >>> bool(detector.p_values(np.zeros((1, 6)))[0] > 0.05)
     True
+    >>> bool((detector.decision_function(X[190:]) > detector.threshold_).all())
+    True
     """
 
     #: A fitted encoder is shared, and not cloned.
@@ -142,6 +144,10 @@ class PyODDetector(BaseDetector):
         ----------
         X : array or DataFrame of n instances like those at fit
 
+        Returns
+        -------
+        float64 array of shape (n,)
+
         Raises
         ------
         DataError, ValueError
@@ -161,6 +167,10 @@ class PyODDetector(BaseDetector):
         Parameters
         ----------
         X : array or DataFrame of n instances like those at fit
+
+        Returns
+        -------
+        float64 array of shape (n,)
         """
         check_is_fitted(self, "detector_")
         return self.detector_.p_values(X)

@@ -372,11 +372,8 @@ def serve(
         Any other than the loopback needs a token.
     port : int, default=8000
         0 for a free one.
-    token : str, optional
-    limits : Limits, optional
-    labels : path, optional
-    threads : int, default=0
-    root_path : str, default=""
+    token, limits, labels, threads, root_path
+        As in `build_app`.
     monitors : path, optional
         Folder for the states of monitors; by default one in the user's cache.
     ready : callable, optional
@@ -389,6 +386,7 @@ def serve(
 
     Examples
     --------
+    >>> from isthmus.serve import serve
     >>> serve(["press=exported/"], port=8000)  # doctest: +SKIP
     """
     check_host(host, token)
