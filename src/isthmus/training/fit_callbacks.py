@@ -142,6 +142,10 @@ class FitCallbacksMixin(CallbackSupportMixin):
             As given to `fit`; held in memory only where there are callbacks.
         n_subtasks : int, default=0
             At most.
+
+        Yields
+        ------
+        FitTask
         """
         if not getattr(self, "_skl_callbacks", None):
             del X, y
