@@ -295,7 +295,7 @@ def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
     table = pd.read_parquet(tmp_path / "out")
     np.testing.assert_array_equal(table["id"], whole["id"])
     assert table["site"].isna().sum() == N // N_FILES
-    with pytest.raises(DataError, match="key column 'prediction' has the name of"):
+    with pytest.raises(DataError, match="got the column 'prediction' as a key, group or time"):
         pd.read_parquet(shards / "0.parquet").rename(columns={"id": "prediction"}).to_parquet(
             tmp_path / "one.parquet"
         )

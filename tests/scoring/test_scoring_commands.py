@@ -95,8 +95,8 @@ def test_explanations_are_those_in_memory(isthmus, bundle, shards, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("-o", "out.csv"), "give one with -o NAME.parquet"),
-        ((), "got no output"),
+        (("-o", "out.csv"), "a folder of Parquet files: -o NAME.parquet, not out.csv"),
+        ((), "a folder of Parquet files: -o NAME.parquet\n"),
         (
             ("-o", "out.parquet", "--explain", "--engine", "ray"),
             "explain=True with engine='ray', and explanations are of predictions in this process",
