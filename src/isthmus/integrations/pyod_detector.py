@@ -47,7 +47,8 @@ class PyODDetector(BaseDetector):
         With cross calibration: an encoder that is not fitted is trained six times, once on all rows
         and once without each fifth.
     decision_scores_ : array of shape (n,)
-        Anomaly score of each training row by the model that was fitted without it.
+        Anomaly score of each training row by the model that was fitted without it, as it
+        calibrates: see `AnomalyDetector.held_out_scores_`.
     threshold_ : float
         Instances with a higher score are abnormal.
     labels_ : int array of shape (n,)
