@@ -115,7 +115,18 @@ CROP = 0.2  # largest share of the length that is cut off
 
 
 def jitter(x: torch.Tensor, strength: float) -> torch.Tensor:
-    """Add normal noise, 0.1 standard deviations of a channel, to (batch, c, t)."""
+    """Add normal noise, 0.1 standard deviations of a channel, to (batch, c, t).
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, c, t)
+    strength : float, at least 0
+        1 is the strength stated.
+
+    Returns
+    -------
+    tensor of the same shape
+    """
     return x + JITTER * strength * draw_normal_like(x)
 
 
@@ -123,6 +134,16 @@ def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Multiply each channel by a factor drawn around 1 with standard deviation 0.1.
 
     Jitter and scaling are those augmentations of Um et al. (2017) that suit sensors in general.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, c, t)
+    strength : float, at least 0
+        1 is the strength stated.
+
+    Returns
+    -------
+    tensor of the same shape
     """
     channels = x.shape[1]
     drawn: dict[str, Any] = {
@@ -135,7 +156,18 @@ def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def crop(x: torch.Tensor, strength: float) -> torch.Tensor:
-    """Cut up to a fifth of the length off, and stretch the rest to the old length."""
+    """Cut up to a fifth of the length off, and stretch the rest to the old length.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, c, t)
+    strength : float, at least 0
+        1 is the strength stated.
+
+    Returns
+    -------
+    tensor of the same shape
+    """
     rows, length = len(x), x.shape[2]
     drawn: dict[str, Any] = {
         "device": x.device,
@@ -161,6 +193,16 @@ def corruption(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Replace 30 % of the values of (batch, m) by those of other rows of the batch.
 
     The feature corruption of SCARF (Bahri et al., 2022), at half its rate.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, m)
+    strength : float, at least 0
+        1 is the strength stated.
+
+    Returns
+    -------
+    tensor of the same shape
     """
     width = x.shape[1]
     drawn: dict[str, Any] = {"device": x.device, "generator": current_generator(x.device)}

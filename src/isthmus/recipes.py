@@ -57,6 +57,16 @@ def default_batch_size(n_rows: int, n_features: int, objective: Any) -> int:
 
     An objective that compares instances gets 128 at least, as it estimates variances and
     covariances from a batch. Batches of very large instances are smaller, down to 8.
+
+    Parameters
+    ----------
+    n_rows, n_features : int
+        Training instances, and values in one instance.
+    objective : str, Objective or callable
+
+    Returns
+    -------
+    int
     """
     minimum = 128 if _compares_instances(objective) else 32
     batch_size = choose_batch_size(n_rows, minimum=minimum, maximum=256)
@@ -64,7 +74,18 @@ def default_batch_size(n_rows: int, n_features: int, objective: Any) -> int:
 
 
 def batch_of_128(n_rows: int, n_features: int, objective: Any) -> int:
-    """Return 128, or the number of rows if that is smaller."""
+    """Return 128, or the number of rows if that is smaller.
+
+    Parameters
+    ----------
+    n_rows, n_features : int
+    objective : str, Objective or callable
+        Not used, as `n_features` is not.
+
+    Returns
+    -------
+    int
+    """
     return min(128, n_rows)
 
 
@@ -72,27 +93,71 @@ def default_lr(batch_size: int) -> float:
     """Return 0.003 √(batch_size/256): square-root scaling fits Adam's normalised steps.
 
     Malladi et al., 2022.
+
+    Parameters
+    ----------
+    batch_size : int
+
+    Returns
+    -------
+    float
     """
     return 3e-3 * math.sqrt(batch_size / 256)
 
 
 def lr_with_batch_norm(batch_size: int) -> float:
-    """Return 0.01 √(batch_size/256): batch normalisation allows, and needs, larger steps."""
+    """Return 0.01 √(batch_size/256): batch normalisation allows, and needs, larger steps.
+
+    Parameters
+    ----------
+    batch_size : int
+
+    Returns
+    -------
+    float
+    """
     return 1e-2 * math.sqrt(batch_size / 256)
 
 
 def quarter_of_epochs(max_epochs: int) -> int:
-    """Return a quarter of the epochs, 10 at least."""
+    """Return a quarter of the epochs, 10 at least.
+
+    Parameters
+    ----------
+    max_epochs : int
+
+    Returns
+    -------
+    int
+    """
     return max(10, max_epochs // 4)
 
 
 def sqrt_of_values(n_features: int) -> int:
-    """Return the largest power of two up to the square root of the number of values."""
+    """Return the largest power of two up to the square root of the number of values.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Returns
+    -------
+    int
+    """
     return 2 ** int(math.log2(n_features) / 2)
 
 
 def half_of_values(n_features: int) -> int:
-    """Return half the number of values, 32 at most."""
+    """Return half the number of values, 32 at most.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Returns
+    -------
+    int
+    """
     return max(1, min(32, n_features // 2))
 
 
@@ -355,7 +420,16 @@ def _compares_instances(objective: Any) -> bool:
 
 
 def choose_batch_size(n_rows: int, maximum: int, minimum: int = 32) -> int:
-    """Return a power of two near a fiftieth of the rows, from `minimum` to `maximum`."""
+    """Return a power of two near a fiftieth of the rows, from `minimum` to `maximum`.
+
+    Parameters
+    ----------
+    n_rows, maximum, minimum : int
+
+    Returns
+    -------
+    int
+    """
     power = 2 ** round(math.log2(max(1, n_rows / 50)))
     return min(max(minimum, power), maximum)
 
@@ -363,7 +437,16 @@ def choose_batch_size(n_rows: int, maximum: int, minimum: int = 32) -> int:
 def choose_max_epochs(
     n_rows: int, batch_size: int, n_steps: int, minimum: int = 10, maximum: int = 200
 ) -> int:
-    """Return the epochs that make about `n_steps`, from `minimum` to `maximum`."""
+    """Return the epochs that make about `n_steps`, from `minimum` to `maximum`.
+
+    Parameters
+    ----------
+    n_rows, batch_size, n_steps, minimum, maximum : int
+
+    Returns
+    -------
+    int
+    """
     return min(maximum, max(minimum, math.ceil(n_steps / math.ceil(n_rows / batch_size))))
 
 

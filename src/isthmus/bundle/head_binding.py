@@ -107,6 +107,10 @@ def rows_used_in_fit(head: Head, hashes: np.ndarray) -> np.ndarray:
         Classifiers in bundles of an earlier isthmus may have no row hashes: none is found.
     hashes : uint64 array of shape (n,)
         As `Autoencoder.row_hashes` gives them.
+
+    Returns
+    -------
+    boolean array of shape (n,)
     """
     if isinstance(head, CodeClassifier):
         return np.isin(hashes, head.fitted_on_)
@@ -114,7 +118,19 @@ def rows_used_in_fit(head: Head, hashes: np.ndarray) -> np.ndarray:
 
 
 def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -> int:
-    """Count the rows that a head was fitted on; 0 for stored codes without row hashes."""
+    """Count the rows that a head was fitted on; 0 for stored codes without row hashes.
+
+    Parameters
+    ----------
+    head : fitted CodeClassifier or AnomalyDetector
+    instances : Instances
+    rows : int array
+        Which of the instances are looked at.
+
+    Returns
+    -------
+    int
+    """
     if not instances.has_row_hashes:
         return 0
     return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())
@@ -164,6 +180,14 @@ def decisions(
 
 def check_sets(head: Head, alpha: float | None, *, by_class: bool = False) -> None:
     """Check that a head has prediction sets where they are asked for; warn of full ones.
+
+    Parameters
+    ----------
+    head : fitted CodeClassifier or AnomalyDetector
+    alpha : float in (0, 1) or None
+        None: no sets are asked for.
+    by_class : bool, default=False
+        See `CodeClassifier.predict_set`.
 
     Raises
     ------

@@ -204,7 +204,16 @@ def _number(facts: Mapping[str, Any], name: str) -> float:
 
 
 def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
-    """Return policy and penalty of a detector for missing values; nothing for `"ignore"`."""
+    """Return policy and penalty of a detector for missing values; nothing for `"ignore"`.
+
+    Parameters
+    ----------
+    detector : fitted AnomalyDetector
+
+    Returns
+    -------
+    dict
+    """
     if detector.missing == "ignore":
         return {}
     penalty = detector.missing_penalty_
@@ -231,6 +240,15 @@ def _read_penalty(
 
 def label_counts(y: np.ndarray) -> dict[str, int]:
     """Return the numbers of labels that are normal, abnormal and unknown.
+
+    Parameters
+    ----------
+    y : int array of shape (n,)
+        1 normal, -1 abnormal, 0 unknown.
+
+    Returns
+    -------
+    dict of str to int
 
     Examples
     --------

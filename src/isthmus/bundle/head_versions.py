@@ -27,6 +27,15 @@ _INNER_KEYS = ("architecture", "state", "types_to_trust")
 def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry of a head in a bundle or an export with the keys of this version.
 
+    Parameters
+    ----------
+    head : mapping
+        As an earlier version wrote it.
+
+    Returns
+    -------
+    dict
+
     Examples
     --------
     >>> upgrade_head_entry({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
@@ -42,6 +51,15 @@ def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
 
 def architecture_name(encoder: Mapping[str, Any]) -> str:
     """Return the architecture of the encoder of a manifest in words.
+
+    Parameters
+    ----------
+    encoder : mapping
+        The entry of the encoder in a manifest.
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -86,6 +104,16 @@ def check_format(path: str | Path, found: Any) -> None:
 
 def version_folder(name: str, version: int) -> str:
     """Return the folder of one version of a head, relative to the bundle's.
+
+    Parameters
+    ----------
+    name : str
+        Of letters, digits, "-" and "_".
+    version : int, at least 1
+
+    Returns
+    -------
+    str
 
     Raises
     ------
@@ -202,7 +230,17 @@ def series_columns(
 
 
 def decides_points(manifest: Mapping[str, Any], name: str | None = None) -> bool:
-    """Return whether a head decides on time points; by default the head that was fitted last."""
+    """Return whether a head decides on time points; by default the head that was fitted last.
+
+    Parameters
+    ----------
+    manifest : mapping
+    name : str, optional
+
+    Returns
+    -------
+    bool
+    """
     heads = manifest.get("heads", {})
     name = next(reversed(heads), None) if name is None else name
     return bool(heads.get(name, {}).get("state", {}).get("points"))
@@ -216,6 +254,10 @@ def group_columns(manifest: Mapping[str, Any], name: str | None = None) -> tuple
     manifest : mapping
     name : str, optional
         Name of the head; by default the last one.
+
+    Returns
+    -------
+    tuple of str
 
     Examples
     --------
@@ -234,6 +276,15 @@ def versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def describe_heads(heads: Mapping[str, int]) -> str:
     """Return names and numbers of versions as a phrase.
+
+    Parameters
+    ----------
+    heads : mapping of str to int
+        Number of versions by name; at least one head.
+
+    Returns
+    -------
+    str
 
     Examples
     --------

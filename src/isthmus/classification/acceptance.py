@@ -94,6 +94,10 @@ def accept_most_certain(
     right : boolean array of shape (n,)
     max_error, confidence : float in (0, 1)
 
+    Returns
+    -------
+    Acceptance
+
     Examples
     --------
     One wrong prediction among the most certain of 200:
@@ -208,6 +212,10 @@ def crossing_probability(
         Steps of the walk.
     max_error : float
         Probability that a step is wrong.
+
+    Returns
+    -------
+    float in [0, 1]
 
     Examples
     --------

@@ -474,7 +474,21 @@ def describe_lacking(
     alpha: float,
     by_class: bool,
 ) -> str:
-    """Return a sentence on classes that are in every set for want of calibration labels."""
+    """Return a sentence on classes that are in every set for want of calibration labels.
+
+    Parameters
+    ----------
+    calibration : ClassCalibration
+    classes : array of shape (n_classes,)
+    lacking : int array
+        Positions of the classes, see `ClassCalibration.lacking`.
+    alpha, by_class
+        As for `CodeClassifier.predict_set`.
+
+    Returns
+    -------
+    str
+    """
     needed = f"alpha={alpha:g} needs {int(np.ceil(1 / alpha - 1 - 1e-9)):,}"
     if not by_class:
         return (

@@ -40,6 +40,10 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         Whether instances may be unlabelled, for a head that uses them (see `PARTIAL_CLASSES`);
         the result then has None there, see `partial_labels`.
 
+    Returns
+    -------
+    array of shape (n,)
+
     Raises
     ------
     DataError
@@ -291,12 +295,30 @@ def as_classes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def labelled_rows(y: np.ndarray) -> np.ndarray:
-    """Return the row numbers of the labelled instances in a result of `partial_labels`."""
+    """Return the row numbers of the labelled instances in a result of `partial_labels`.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+
+    Returns
+    -------
+    int array
+    """
     return np.flatnonzero(~np.asarray(pd.isna(y)))
 
 
 def known_labels(y: np.ndarray) -> np.ndarray:
-    """Return the labels without the unlabelled instances, shape (n_labelled,)."""
+    """Return the labels without the unlabelled instances, shape (n_labelled,).
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+
+    Returns
+    -------
+    array of shape (n_labelled,)
+    """
     known = y[labelled_rows(y)]
     if known.dtype != object or len({isinstance(label, str) for label in known}) > 1:
         return known  # a mixture of numbers and text is refused later
@@ -324,6 +346,14 @@ class LabelledCodes:
         """Return these and the other instances; where one is in both, with the other's label.
 
         Which are in both says `isthmus.encoding.find_known_rows`.
+
+        Parameters
+        ----------
+        other : LabelledCodes
+
+        Returns
+        -------
+        LabelledCodes
         """
         known = find_known_rows(self.hashes, other.hashes)
         unchanged = ~np.isin(self.hashes, other.hashes[known])

@@ -133,6 +133,14 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
 
     `"spreading"`, and scikit-learn's `SelfTrainingClassifier`, `LabelSpreading` and
     `LabelPropagation`.
+
+    Parameters
+    ----------
+    head : str or classifier
+
+    Returns
+    -------
+    bool
     """
     if isinstance(head, str):
         return head == "spreading"
@@ -142,7 +150,16 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
 
 
 def is_exact_neighbours(head: Any) -> bool:
-    """Return whether `neighbour_votes` are those of a head: Euclidean distances, plain votes."""
+    """Return whether `neighbour_votes` are those of a head: Euclidean distances, plain votes.
+
+    Parameters
+    ----------
+    head : classifier
+
+    Returns
+    -------
+    bool
+    """
     return (
         isinstance(head, KNeighborsClassifier)
         and head.effective_metric_ == "euclidean"

@@ -57,7 +57,18 @@ class Folds:
 def head_probabilities(
     head: StandardisedHead, codes: np.ndarray, classes: np.ndarray
 ) -> np.ndarray:
-    """Return a head's probabilities of these classes, zero for those that it lacks."""
+    """Return a head's probabilities of these classes, zero for those that it lacks.
+
+    Parameters
+    ----------
+    head : StandardisedHead
+    codes : array of shape (n, n_components)
+    classes : array of shape (n_classes,)
+
+    Returns
+    -------
+    float64 array of shape (n, n_classes)
+    """
     found = head.head_proba(codes)
     if found.shape[1] == len(classes):
         return found
@@ -68,6 +79,15 @@ def head_probabilities(
 
 def positions(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the position of each label among the classes, -1 where it is none of them: (n,).
+
+    Parameters
+    ----------
+    labels : array of shape (n,)
+    classes : array of shape (n_classes,)
+
+    Returns
+    -------
+    int array of shape (n,)
 
     Examples
     --------

@@ -217,6 +217,10 @@ def local_weights(distances: np.ndarray, own: np.ndarray, neighbours: np.ndarray
         Scale of each row.
     neighbours : array of shape (n, k)
         Scales of its neighbours.
+
+    Returns
+    -------
+    array of shape (n, k), in [0, 1]
     """
     tiny = np.finfo(np.float32).tiny
     return np.exp(-(distances**2) / np.maximum(own[:, None] * neighbours, tiny))

@@ -38,6 +38,14 @@ PRIOR_DEVIATION = 0.5
 def negative_log_odds(probabilities: np.ndarray) -> np.ndarray:
     """Return the nonconformity of each instance with each class, of the shape given.
 
+    Parameters
+    ----------
+    probabilities : array
+
+    Returns
+    -------
+    float64 array of the same shape
+
     Examples
     --------
     >>> (negative_log_odds(np.array([[0.5, 0.5], [0.9, 0.1]])).round(2) + 0.0).tolist()

@@ -51,7 +51,13 @@ class PartialResult(Protocol):
     """What one process computed from its share of a sequence."""
 
     def extend(self, later: Self) -> None:
-        """Append the result of the share that follows."""
+        """Append the result of the share that follows.
+
+        Parameters
+        ----------
+        later : PartialResult
+            Of the same type.
+        """
 
 
 P = TypeVar("P", bound=PartialResult)
@@ -63,6 +69,17 @@ IsCancelled = Callable[[], bool]
 
 def run_on_rank_zero(group: ProcessGroup, make: Callable[[], T]) -> T:
     """Call `make` on rank 0 alone, and return its result to all; all raise its error.
+
+    Parameters
+    ----------
+    group : ProcessGroup
+    make : callable
+        Without arguments; its result can be pickled.
+
+    Returns
+    -------
+    object
+        What `make` returned on rank 0.
 
     Raises
     ------
@@ -109,6 +126,11 @@ def run_on_all_ranks(
         when called, returns True.
     finish : callable
         From the merged result to what is returned; rank 0 alone calls it.
+
+    Returns
+    -------
+    object
+        What `finish` returned.
 
     Raises
     ------
@@ -253,6 +275,14 @@ def synchronized_batch_norm(network: nn.Module) -> Iterator[None]:
     """Let batch normalisation use the statistics of whole batches within the block.
 
     torch's own SyncBatchNorm works on GPUs alone, and would stay in the network.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Yields
+    ------
+    None
     """
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     for layer in layers:

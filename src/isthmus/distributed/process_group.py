@@ -49,6 +49,11 @@ class ProcessGroup:
         """Return this process's group, which it joins when it has not yet.
 
         The group is torch's default process group, else the one that torchrun started.
+
+        Returns
+        -------
+        ProcessGroup
+            Of one process where there is no other.
         """
         if not distributed.is_available():
             return SINGLE_PROCESS  # torch can be built without
@@ -66,13 +71,30 @@ class ProcessGroup:
         return self.rank == 0
 
     def shard(self, n: int) -> Shard | None:
-        """Return this process's shard of a batch of n rows, or None when it is not sharded."""
+        """Return this process's shard of a batch of n rows, or None when it is not sharded.
+
+        Parameters
+        ----------
+        n : int
+
+        Returns
+        -------
+        Shard or None
+        """
         if self.world_size == 1 or n < self.world_size:
             return None
         return Shard(*shard_bounds(n, self.rank, self.world_size), n)
 
     def local_device(self, device: torch.device) -> torch.device:
         """Return this process's own GPU where others on its machine use GPUs too.
+
+        Parameters
+        ----------
+        device : torch.device
+
+        Returns
+        -------
+        torch.device
 
         Raises
         ------
@@ -91,7 +113,17 @@ class ProcessGroup:
         return torch.device("cuda", local_rank)
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value, which consists of plain values."""
+        """Return rank 0's value, which consists of plain values.
+
+        Parameters
+        ----------
+        value : object
+            Plain values.
+
+        Returns
+        -------
+        object
+        """
         if self.world_size == 1:
             return value
         values = [value]
@@ -100,7 +132,13 @@ class ProcessGroup:
 
     @torch.no_grad()
     def broadcast_tensors(self, tensors: Iterable[torch.Tensor], device: torch.device) -> None:
-        """Overwrite tensors by rank 0's, in place; they are sent from and to `device`."""
+        """Overwrite tensors by rank 0's, in place; they are sent from and to `device`.
+
+        Parameters
+        ----------
+        tensors : iterable of tensors
+        device : torch.device
+        """
         if self.world_size == 1:
             return
         for tensor in tensors:
@@ -110,6 +148,10 @@ class ProcessGroup:
 
     def check_equal(self, values: Mapping[str, Any]) -> None:
         """Check that every process has the same plain values, by name.
+
+        Parameters
+        ----------
+        values : mapping of str to plain values
 
         Raises
         ------
@@ -138,6 +180,16 @@ class ProcessGroup:
         All are sent in one bucket. Buckets that are sent while the backward pass still runs, as
         `DistributedDataParallel` has them, are for networks whose step takes much longer; and
         with the losses in the bucket every process takes the same decisions at no cost.
+
+        Parameters
+        ----------
+        parameters : sequence of tensors
+            Those without a gradient are left out.
+        values : mapping of str to scalar tensors
+
+        Returns
+        -------
+        dict of str to scalar tensor
         """
         if self.world_size == 1:
             return dict(values)
@@ -153,7 +205,17 @@ class ProcessGroup:
         return dict(zip(values, averages.unbind(), strict=True))
 
     def average(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
-        """Return the averages of numbers over the processes; they are sent from `device`."""
+        """Return the averages of numbers over the processes; they are sent from `device`.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+        device : torch.device
+
+        Returns
+        -------
+        dict of str to float
+        """
         if self.world_size == 1:
             return dict(values)
         exact = torch.float32 if device.type == "mps" else torch.float64
@@ -164,7 +226,18 @@ class ProcessGroup:
     def weight_by_shard(
         self, values: Mapping[str, torch.Tensor], shard: Shard | None
     ) -> dict[str, torch.Tensor]:
-        """Weight a shard's means so that their mean over processes is the mean over the batch."""
+        """Weight a shard's means so that their mean over processes is the mean over the batch.
+
+        Parameters
+        ----------
+        values : mapping of str to scalar tensors
+        shard : Shard or None
+            None: a whole batch, whose values stay as they are.
+
+        Returns
+        -------
+        dict of str to scalar tensor
+        """
         if shard is None:
             return dict(values)
         return {name: value * (self.world_size * shard.fraction) for name, value in values.items()}
@@ -172,6 +245,15 @@ class ProcessGroup:
     @contextmanager
     def explain_lost_process(self, fix: str) -> Iterator[None]:
         """Turn torch's error about a lost process into one that says what to do.
+
+        Parameters
+        ----------
+        fix : str
+            What to do, the end of the message.
+
+        Yields
+        ------
+        None
 
         Raises
         ------
@@ -193,7 +275,16 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def is_process_lost(error: BaseException | None) -> bool:
-    """Return whether an error is torch's about another process that is lost."""
+    """Return whether an error is torch's about another process that is lost.
+
+    Parameters
+    ----------
+    error : BaseException or None
+
+    Returns
+    -------
+    bool
+    """
     # gloo raises a plain RuntimeError that names its own source file.
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
@@ -208,6 +299,10 @@ def cpu_group() -> distributed.ProcessGroup:
 
     All processes must call this the first time at the same point. The group transfers what is in
     main memory, and another thread than the one that trains may use it.
+
+    Returns
+    -------
+    torch.distributed.ProcessGroup
     """
     world = distributed.group.WORLD
     if _cpu_groups.get("world") is not world:

@@ -41,6 +41,14 @@ def shard_bounds(n: int, rank: int, world_size: int) -> tuple[int, int]:
 
     Fewer rows than processes are not sharded: each process takes all of them.
 
+    Parameters
+    ----------
+    n, rank, world_size : int
+
+    Returns
+    -------
+    first, stop : int
+
     Examples
     --------
     >>> [shard_bounds(7, rank, 3) for rank in range(3)], shard_bounds(2, 1, 3)
@@ -55,17 +63,36 @@ _current: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
 
 def current_shard() -> Shard | None:
-    """Return the shard set by `sharded`, or None where a batch is not sharded."""
+    """Return the shard set by `sharded`, or None where a batch is not sharded.
+
+    Returns
+    -------
+    Shard or None
+    """
     return _current.get()
 
 
 def sharded(shard: Shard | None) -> AbstractContextManager[None]:
-    """Compute on one shard of a batch within the block; None is the whole batch."""
+    """Compute on one shard of a batch within the block; None is the whole batch.
+
+    Parameters
+    ----------
+    shard : Shard or None
+
+    Returns
+    -------
+    context manager
+    """
     return nullcontext() if shard is None else _set(shard)
 
 
 def unsharded() -> AbstractContextManager[None]:
-    """Compute on a whole batch within the block, every process alike."""
+    """Compute on a whole batch within the block, every process alike.
+
+    Returns
+    -------
+    context manager
+    """
     return nullcontext() if _current.get() is None else _set(None)
 
 
@@ -89,6 +116,10 @@ def draw_for_batch(draw: Callable[[int], torch.Tensor], n: int, dim: int = 0) ->
         Number of local rows: the shard's, or a multiple of it when a batch holds several views.
     dim : int, default=0
 
+    Returns
+    -------
+    tensor with n rows along `dim`
+
     Examples
     --------
     >>> with sharded(Shard(2, 3, 4)):  # two views of the third of four rows
@@ -103,12 +134,30 @@ def draw_for_batch(draw: Callable[[int], torch.Tensor], n: int, dim: int = 0) ->
 
 
 def draw_normal_like(x: torch.Tensor) -> torch.Tensor:
-    """Draw a standard normal number for each value of x, as `torch.randn_like` does."""
+    """Draw a standard normal number for each value of x, as `torch.randn_like` does.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, ...)
+
+    Returns
+    -------
+    tensor of the same shape
+    """
     return _draw_like(x, lambda values, generator: values.normal_(generator=generator))
 
 
 def draw_uniform_like(x: torch.Tensor) -> torch.Tensor:
-    """Draw a uniform number in [0, 1) for each value of x, as `torch.rand_like` does."""
+    """Draw a uniform number in [0, 1) for each value of x, as `torch.rand_like` does.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, ...)
+
+    Returns
+    -------
+    tensor of the same shape
+    """
     return _draw_like(x, lambda values, generator: values.uniform_(generator=generator))
 
 
@@ -131,7 +180,16 @@ def _draw_like(
 
 
 def local_shard(x: torch.Tensor) -> torch.Tensor:
-    """Return this process's rows of a whole batch, or of several views of it, concatenated."""
+    """Return this process's rows of a whole batch, or of several views of it, concatenated.
+
+    Parameters
+    ----------
+    x : tensor of shape (batch, ...)
+
+    Returns
+    -------
+    tensor of shape (rows, ...)
+    """
     shard = _current.get()
     return x if shard is None else _rows_of_shard(x, shard, 0)
 
@@ -142,7 +200,16 @@ def _rows_of_shard(x: torch.Tensor, shard: Shard, dim: int) -> torch.Tensor:
 
 
 def all_gather(x: torch.Tensor) -> torch.Tensor:
-    """Return the rows of all processes in the order of their ranks; gradients flow back."""
+    """Return the rows of all processes in the order of their ranks; gradients flow back.
+
+    Parameters
+    ----------
+    x : tensor of shape (rows, ...)
+
+    Returns
+    -------
+    tensor of shape (batch, ...)
+    """
     shard = _current.get()
     if shard is None:
         return x
@@ -157,6 +224,14 @@ def rescaled_sum(local_sum: torch.Tensor) -> torch.Tensor:
 
     A ratio with this as its denominator, averaged over the processes weighted by their
     fractions, has the sum over the whole batch as its denominator.
+
+    Parameters
+    ----------
+    local_sum : tensor
+
+    Returns
+    -------
+    tensor of the same shape
     """
     shard = _current.get()
     return local_sum if shard is None else all_reduce_sum(local_sum) * shard.fraction
@@ -198,20 +273,44 @@ class RandomGenerators:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Seed all generators anew."""
+        """Seed all generators anew.
+
+        Parameters
+        ----------
+        seed : int
+        """
         for generator in self._generators.values():
             generator.manual_seed(seed)
 
     def of(self, device: torch.device) -> torch.Generator | None:
-        """Return the generator of a device; None, torch's global one, of a device without one."""
+        """Return the generator of a device; None, torch's global one, of a device without one.
+
+        Parameters
+        ----------
+        device : torch.device
+
+        Returns
+        -------
+        torch.Generator or None
+        """
         return self._generators.get(device.type)
 
     def states(self) -> list[torch.Tensor]:
-        """Return the states of the generators, the CPU's first."""
+        """Return the states of the generators, the CPU's first.
+
+        Returns
+        -------
+        list of uint8 tensors
+        """
         return [generator.get_state() for generator in self._generators.values()]
 
     def restore(self, states: list[torch.Tensor]) -> None:
-        """Restore states; those of a run on a CPU set the CPU's generator only."""
+        """Restore states; those of a run on a CPU set the CPU's generator only.
+
+        Parameters
+        ----------
+        states : list of uint8 tensors
+        """
         for generator, state in zip(self._generators.values(), states, strict=False):
             generator.set_state(state)
 
@@ -221,7 +320,16 @@ _generators: ContextVar[RandomGenerators | None] = ContextVar("generators", defa
 
 @contextmanager
 def own_generators(generators: RandomGenerators) -> Iterator[RandomGenerators]:
-    """Let the functions of this library draw from these generators within the block."""
+    """Let the functions of this library draw from these generators within the block.
+
+    Parameters
+    ----------
+    generators : RandomGenerators
+
+    Yields
+    ------
+    RandomGenerators
+    """
     before = _generators.set(generators)
     try:
         yield generators
@@ -230,7 +338,16 @@ def own_generators(generators: RandomGenerators) -> Iterator[RandomGenerators]:
 
 
 def current_generator(device: torch.device) -> torch.Generator | None:
-    """Return the generator to draw from; None, torch's global one, outside of a training run."""
+    """Return the generator to draw from; None, torch's global one, outside of a training run.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    torch.Generator or None
+    """
     generators = _generators.get()
     return None if generators is None else generators.of(device)
 
@@ -241,6 +358,10 @@ def redirected_draws() -> AbstractContextManager[Any]:
     For code that takes no generator: torch's layers when they initialise their weights, and
     modules, augmentations and objectives of the caller. It costs a call of a Python function for
     each operation of torch. Outside of a training run nothing changes.
+
+    Returns
+    -------
+    context manager
 
     Examples
     --------

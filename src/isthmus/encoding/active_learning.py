@@ -32,6 +32,11 @@ def most_informative(doubt: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray
     integer array of shape (min(n, k),)
         Row numbers, in the order chosen.
 
+    Raises
+    ------
+    ValueError
+        When `n` is below 1.
+
     Examples
     --------
     >>> import numpy as np

@@ -56,18 +56,47 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, inputs: Any) -> np.ndarray:
-        """Return the codes of a batch of prepared instances, float32 of shape (n, ...)."""
+        """Return the codes of a batch of prepared instances, float32 of shape (n, ...).
+
+        Parameters
+        ----------
+        inputs : array, tensor or DataFrame of n instances
+
+        Returns
+        -------
+        float32 array of shape (n, ...)
+        """
 
     @abstractmethod
     def digest(self) -> str | None:
-        """Return the SHA-256 of all that it is made of; None where that cannot be seen."""
+        """Return the SHA-256 of all that it is made of; None where that cannot be seen.
+
+        Returns
+        -------
+        str or None
+        """
 
     def versions(self) -> Any:
-        """Return values that differ once it was changed, found without reading all of it."""
+        """Return values that differ once it was changed, found without reading all of it.
+
+        Returns
+        -------
+        object
+            Compared by equality.
+        """
         return None
 
     def untrained(self, seed: int) -> Backend | None:
-        """Return the same with fresh random weights; None where none can be drawn."""
+        """Return the same with fresh random weights; None where none can be drawn.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        Backend or None
+        """
         return None
 
 
@@ -249,6 +278,14 @@ class PrecomputedBackend(Backend):
 
 def backend_of(model: Any) -> Backend:
     """Return the backend that runs a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, path of an ONNX file, fitted transformer, callable or "precomputed"
+
+    Returns
+    -------
+    Backend
 
     Raises
     ------

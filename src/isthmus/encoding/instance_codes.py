@@ -30,7 +30,16 @@ RandomState = int | np.random.RandomState | None
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Return whether an estimator has been fitted."""
+    """Return whether an estimator has been fitted.
+
+    Parameters
+    ----------
+    estimator : object
+
+    Returns
+    -------
+    bool
+    """
     try:
         check_is_fitted(estimator)
     except (NotFittedError, TypeError):
@@ -40,6 +49,10 @@ def is_fitted(estimator: Any) -> bool:
 
 def check_is_encoder(encoder: Any) -> None:
     """Check that a head was given an encoder.
+
+    Parameters
+    ----------
+    encoder : object
 
     Raises
     ------
@@ -56,7 +69,19 @@ def check_is_encoder(encoder: Any) -> None:
 def fit_if_not_trained(
     encoder: InstanceEncoder, instances: Instances, channel_names: Sequence[str] | None = None
 ) -> Any:
-    """Return an encoder; one that `fit` does not train, and that is not fitted, fitted."""
+    """Return an encoder; one that `fit` does not train, and that is not fitted, fitted.
+
+    Parameters
+    ----------
+    encoder : Autoencoder or FrozenEncoder
+    instances : Instances
+    channel_names : sequence of str, optional
+        See `Autoencoder.fit`.
+
+    Returns
+    -------
+    Autoencoder or FrozenEncoder
+    """
     if encoder.trainable or is_fitted(encoder):
         return encoder
     return clone(encoder).fit(instances, channel_names=channel_names)
@@ -183,7 +208,17 @@ def encoder_identity(encoder: InstanceEncoder) -> str:
 
 
 def identity_in_manifest(facts: Mapping[str, Any]) -> str:
-    """Return the `encoder_identity` of a saved encoder from its manifest entry."""
+    """Return the `encoder_identity` of a saved encoder from its manifest entry.
+
+    Parameters
+    ----------
+    facts : mapping
+        The entry of the encoder.
+
+    Returns
+    -------
+    str
+    """
     rest = [facts["architecture"], facts["schema"], facts["preprocessing"]]
     return _identity(facts["digest"], rest)
 
@@ -213,6 +248,11 @@ def _identity(weights: str, rest: list[Any]) -> str:
 def check_encoder(encoder: InstanceEncoder, instances: Instances) -> None:
     """Check that stored codes were made by this encoder; other instances always pass.
 
+    Parameters
+    ----------
+    encoder : Autoencoder or FrozenEncoder
+    instances : Instances
+
     Raises
     ------
     DataError
@@ -224,6 +264,15 @@ def check_encoder(encoder: InstanceEncoder, instances: Instances) -> None:
 
 def row_hashes(encoder: InstanceEncoder, instances: Instances) -> np.ndarray:
     """Return a hash of each instance, uint64 of shape (n,); of stored codes the stored ones.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder or FrozenEncoder
+    instances : Instances
+
+    Returns
+    -------
+    uint64 array of shape (n,)
 
     Raises
     ------
@@ -306,7 +355,16 @@ def _encode_and_warn(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | N
 
 @contextmanager
 def restored_on_failure(*heads: Any) -> Iterator[None]:
-    """Leave heads as they were where the block fails; None is no head."""
+    """Leave heads as they were where the block fails; None is no head.
+
+    Parameters
+    ----------
+    *heads : CodeClassifier, AnomalyDetector or None
+
+    Yields
+    ------
+    None
+    """
     before = [(head, dict(head.__dict__)) for head in heads if head is not None]
     try:
         yield
@@ -321,6 +379,15 @@ def count_empty_rows(encoder: InstanceEncoder, X: Any) -> tuple[int, int]:
     """Return how many rows of a table in memory have no value in any column, and how many it has.
 
     Of images, series and codes it is 0 and 0.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder or FrozenEncoder
+    X : array, DataFrame or Instances
+
+    Returns
+    -------
+    n_empty, n : int
     """
     instances = as_instances(X)
     if instances.encoded or encoder.schema_.kind != "table":
@@ -354,6 +421,18 @@ def labelled_sample(
     Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes and datasets of torch are
     taken whole, with their own labels where `y` is None.
 
+    Parameters
+    ----------
+    instances : Instances
+    encoder : Autoencoder or FrozenEncoder
+    y : array of shape (n,) or None
+    random_state : int, RandomState instance or None
+
+    Returns
+    -------
+    instances : Instances
+    y : array or None
+
     Raises
     ------
     DataError
@@ -386,5 +465,14 @@ def _labelled_of_stream(
 
 
 def schema_if_fitted(encoder: InstanceEncoder) -> Schema | None:
-    """Return the schema of a fitted encoder, with which a stream need not learn its own."""
+    """Return the schema of a fitted encoder, with which a stream need not learn its own.
+
+    Parameters
+    ----------
+    encoder : Autoencoder or FrozenEncoder
+
+    Returns
+    -------
+    Schema or None
+    """
     return encoder.schema_ if is_fitted(encoder) else None

@@ -59,7 +59,13 @@ class CalibrationTally:
         self._parts: list[dict[str, np.ndarray]] = []
 
     def update(self, codes: np.ndarray, y: np.ndarray) -> None:
-        """Add codes (n, n_components) and their labels (n,), as the head writes its classes."""
+        """Add codes (n, n_components) and their labels (n,), as the head writes its classes.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components)
+        y : array of shape (n,)
+        """
         classifier, calibration = self._classifier, self._calibration
         if calibration is None or not len(y):
             return

@@ -132,6 +132,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Rejecting where the adjusted value is at most `level` makes one false alarm or more with a
     probability of at most `level`, however the tests depend on each other (Holm, 1979).
 
+    Parameters
+    ----------
+    p_values : sequence of float
+
+    Returns
+    -------
+    list of float
+
     Examples
     --------
     >>> holm([0.01, 0.04, 0.03])

@@ -174,6 +174,17 @@ def unknown_classes(found: dict[str, Any], classes: np.ndarray) -> dict[str, Any
 def describe_unknown_classes(unknown: list[list[Any]], head: str) -> str:
     """Return a sentence on labels that are no class of a head.
 
+    Parameters
+    ----------
+    unknown : list of [label, int]
+        Each label with the number of its instances.
+    head : str
+        In words.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> describe_unknown_classes([["eel", 3]], "the head")
@@ -239,12 +250,31 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
 
 
 def plain_label(label: Any) -> Any:
-    """Return a label as a plain Python value, which JSON can hold."""
+    """Return a label as a plain Python value, which JSON can hold.
+
+    Parameters
+    ----------
+    label : object
+
+    Returns
+    -------
+    str, int, float or bool
+    """
     return label.item() if isinstance(label, np.generic) else label
 
 
 def select_rows(X: Any, rows: np.ndarray) -> Any:
-    """Return the instances at the given positions, without a copy when these are all."""
+    """Return the instances at the given positions, without a copy when these are all.
+
+    Parameters
+    ----------
+    X : array, DataFrame or Instances
+    rows : int array
+
+    Returns
+    -------
+    the same type as X
+    """
     return X if len(rows) == len(as_instances(X)) else take_rows(X, rows)
 
 
@@ -267,7 +297,18 @@ def unused_facts(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
 
 
 def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
-    """Return `auroc` and `auprc` against labels 1 and -1; None when all labels are equal."""
+    """Return `auroc` and `auprc` against labels 1 and -1; None when all labels are equal.
+
+    Parameters
+    ----------
+    y : int array of shape (n,)
+    anomaly_scores : array of shape (n,)
+        Higher is more abnormal.
+
+    Returns
+    -------
+    dict of str to float or None
+    """
     abnormal = y == ABNORMAL
     if abnormal.all() or not abnormal.any():
         return {"auroc": None, "auprc": None}

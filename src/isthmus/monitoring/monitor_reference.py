@@ -54,7 +54,16 @@ class Observed:
     n_left_over: int = 0
 
     def take(self, rows: np.ndarray) -> Observed:
-        """Return the instances at these row numbers."""
+        """Return the instances at these row numbers.
+
+        Parameters
+        ----------
+        rows : int array
+
+        Returns
+        -------
+        Observed
+        """
         parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
         for name, values in parts.items():
             parts[name] = values[rows] if isinstance(values, np.ndarray) else values
@@ -121,6 +130,10 @@ class MonitorReference:
             See `calibration_digest`.
         block : int, default=1
             Time points of which each value is one.
+
+        Returns
+        -------
+        MonitorReference
         """
         parts: list[tuple[str, str, np.ndarray | None]] = [("anomaly score", "score", scores)]
         parts += [
@@ -138,17 +151,32 @@ class MonitorReference:
         return cls(names, kinds, tuple(edges), np.stack(counts), rate, calibration, block)
 
     def shares(self) -> np.ndarray:
-        """Return the share of the level of each part, float of shape (k,); they add up to 1."""
+        """Return the share of the level of each part, float of shape (k,); they add up to 1.
+
+        Returns
+        -------
+        float array of shape (k,)
+        """
         n = {kind: self.kinds.count(kind) for kind in SHARES if kind in self.kinds}
         total = sum(SHARES[kind] for kind in n)
         return np.array([SHARES[kind] / total / n[kind] for kind in self.kinds])
 
     def digest(self) -> str:
-        """Return a SHA-256 by which a stored state is recognised as one of this reference."""
+        """Return a SHA-256 by which a stored state is recognised as one of this reference.
+
+        Returns
+        -------
+        str
+        """
         return hashlib.sha256(to_json(self.to_dict()).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "names": list(self.names),
             "kinds": list(self.kinds),
@@ -162,6 +190,14 @@ class MonitorReference:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """Rebuild from `to_dict`.
+
+        Parameters
+        ----------
+        plain : mapping
+
+        Returns
+        -------
+        MonitorReference
 
         Raises
         ------
@@ -187,7 +223,17 @@ class MonitorReference:
 
 
 def calibration_digest(scores: np.ndarray, rate: float) -> str:
-    """Return a SHA-256 of calibration scores, float of shape (n,), and a false-alarm rate."""
+    """Return a SHA-256 of calibration scores, float of shape (n,), and a false-alarm rate.
+
+    Parameters
+    ----------
+    scores : float array of shape (n,)
+    rate : float in (0, 1)
+
+    Returns
+    -------
+    str
+    """
     content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + repr(float(rate)).encode()
     return hashlib.sha256(content).hexdigest()
 

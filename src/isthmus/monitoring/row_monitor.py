@@ -386,6 +386,17 @@ class Monitor:
 def wilson_interval(k: int, n: int, z: float = 1.959963984540054) -> list[float]:
     """Return the Wilson score interval of a share, of 95 % by default (Wilson, 1927).
 
+    Parameters
+    ----------
+    k, n : int
+        Successes among n draws, n at least 1.
+    z : float, default=1.96
+        Quantile of the standard normal distribution.
+
+    Returns
+    -------
+    list of two floats in [0, 1]
+
     Examples
     --------
     >>> [round(bound, 4) for bound in wilson_interval(10, 1000)]

@@ -22,6 +22,11 @@ class SpaceToDepth(nn.Module):
     Sides that `k` does not divide are padded with zeros. A convolution then works on
     k² times fewer positions with k² times more channels, which for images of few
     channels is several times faster and loses no information.
+
+    Parameters
+    ----------
+    block : int
+        k, the side of a block.
     """
 
     def __init__(self, block: int) -> None:
@@ -29,7 +34,16 @@ class SpaceToDepth(nn.Module):
         self.block = block
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad, then fold."""
+        """Pad, then fold.
+
+        Parameters
+        ----------
+        x : tensor of shape (b, c, h, w)
+
+        Returns
+        -------
+        tensor
+        """
         missing = [-side % self.block for side in x.shape[-2:]]
         if any(missing):
             x = functional.pad(x, (0, missing[1], 0, missing[0]))
@@ -37,14 +51,30 @@ class SpaceToDepth(nn.Module):
 
 
 class DepthToSpace(nn.Module):
-    """Invert `SpaceToDepth`: (b, c k², ⌈h/k⌉, ⌈w/k⌉) -> (b, c, h, w)."""
+    """Invert `SpaceToDepth`: (b, c k², ⌈h/k⌉, ⌈w/k⌉) -> (b, c, h, w).
+
+    Parameters
+    ----------
+    block : int
+    size : (h, w)
+        Of the images.
+    """
 
     def __init__(self, block: int, size: Size) -> None:
         super().__init__()
         self.block, self.size = block, size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Unfold, then remove the padding."""
+        """Unfold, then remove the padding.
+
+        Parameters
+        ----------
+        x : tensor of shape (b, c k², ⌈h/k⌉, ⌈w/k⌉)
+
+        Returns
+        -------
+        tensor of shape (b, c, h, w)
+        """
         return functional.pixel_shuffle(x, self.block)[..., : self.size[0], : self.size[1]]
 
 
@@ -140,6 +170,11 @@ class FoldTime(nn.Module):
     A length that `k` does not divide is padded with zeros at its end. A convolution then
     works on k times fewer positions with k times more channels, which for series of few
     channels is several times faster and loses no information, as `SpaceToDepth` does for images.
+
+    Parameters
+    ----------
+    steps : int
+        k, the time steps that become channels.
     """
 
     def __init__(self, steps: int) -> None:
@@ -147,7 +182,16 @@ class FoldTime(nn.Module):
         self.steps = steps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad, then fold."""
+        """Pad, then fold.
+
+        Parameters
+        ----------
+        x : tensor of shape (b, c, t)
+
+        Returns
+        -------
+        tensor of shape (b, c k, ⌈t/k⌉)
+        """
         missing = -x.shape[-1] % self.steps
         if missing:
             x = functional.pad(x, (0, missing))
@@ -157,14 +201,30 @@ class FoldTime(nn.Module):
 
 
 class UnfoldTime(nn.Module):
-    """Invert `FoldTime`: (b, c k, ⌈t/k⌉) -> (b, c, t)."""
+    """Invert `FoldTime`: (b, c k, ⌈t/k⌉) -> (b, c, t).
+
+    Parameters
+    ----------
+    steps : int
+    length : int
+        t, of the series.
+    """
 
     def __init__(self, steps: int, length: int) -> None:
         super().__init__()
         self.steps, self.length = steps, length
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Unfold, then remove the padding."""
+        """Unfold, then remove the padding.
+
+        Parameters
+        ----------
+        x : tensor of shape (b, c k, ⌈t/k⌉)
+
+        Returns
+        -------
+        tensor of shape (b, c, t)
+        """
         batch, channels, length = x.shape
         x = x.reshape(batch, channels // self.steps, self.steps, length).transpose(2, 3)
         return x.reshape(batch, channels // self.steps, -1)[..., : self.length]

@@ -34,7 +34,16 @@ def dense_decoder(
 
 
 def hidden_sizes(n_features: int) -> tuple[int, ...]:
-    """Choose hidden layers: one, as wide as the input rounded to a power of two, 128 to 512."""
+    """Choose hidden layers: one, as wide as the input rounded to a power of two, 128 to 512.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Returns
+    -------
+    tuple of one int
+    """
     return (min(512, max(128, 2 ** round(math.log2(n_features)))),)
 
 
@@ -279,7 +288,16 @@ class Dropout(nn.Module):
         self.n_of_256 = max(1, round((1 - p) * 256))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the same shape."""
+        """Return a tensor of the same shape.
+
+        Parameters
+        ----------
+        x : tensor
+
+        Returns
+        -------
+        tensor of the same shape
+        """
         if not self.training or self.n_of_256 == 256:
             return x
         generator = current_generator(x.device)
@@ -292,5 +310,10 @@ class Dropout(nn.Module):
         return x * mask.to(x.dtype).mul_(256 / self.n_of_256)
 
     def extra_repr(self) -> str:
-        """Show the share in the module's repr."""
+        """Show the share in the module's repr.
+
+        Returns
+        -------
+        str
+        """
         return f"p={self.p}"

@@ -94,13 +94,33 @@ class RandomKernels(nn.Module):
         self.n_shares = self.means.numel()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return shares less their means, and values."""
+        """Return shares less their means, and values.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, c, t)
+
+        Returns
+        -------
+        tensor of shape (batch, n_shares + c t)
+        """
         step = max(1, _NUMBERS_AT_A_TIME // (N_KERNELS * x.shape[-1]))
         parts = [self._shares(part) for part in x.split(step)]
         return torch.cat([torch.cat(parts) - self.means, x.flatten(1)], dim=1)
 
     def convolve(self, x: torch.Tensor, index: int) -> torch.Tensor:
-        """Return the outputs of the kernels of a dilation, (batch, N_KERNELS, t)."""
+        """Return the outputs of the kernels of a dilation, (batch, N_KERNELS, t).
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, c, t)
+        index : int
+            Of the dilation.
+
+        Returns
+        -------
+        tensor of shape (batch, N_KERNELS, t)
+        """
         dilation = self.dilations[index]
         padding = (self.kernels.shape[-1] // 2) * dilation
         return functional.conv1d(x, self.kernels[index], padding=padding, dilation=dilation)
@@ -116,7 +136,12 @@ class RandomKernels(nn.Module):
 
     @torch.no_grad()
     def fit(self, windows: torch.Tensor) -> None:
-        """Set thresholds and ramps to quantiles of outputs on windows, and the mean shares."""
+        """Set thresholds and ramps to quantiles of outputs on windows, and the mean shares.
+
+        Parameters
+        ----------
+        windows : tensor of shape (n, c, t)
+        """
         levels = torch.tensor(_levels(len(self.dilations)))
         few = max(1, _NUMBERS_AT_A_TIME // (N_KERNELS * windows.shape[-1]))
         every = windows[:: -(-len(windows) // few)]
@@ -169,12 +194,31 @@ class KernelEncoder(nn.Sequential):
         self.requires_grad_()
 
     def requires_grad_(self, requires_grad: bool = True) -> KernelEncoder:
-        """Leave all parameters without gradient, whatever is asked."""
+        """Leave all parameters without gradient, whatever is asked.
+
+        Parameters
+        ----------
+        requires_grad : bool
+            Not used.
+
+        Returns
+        -------
+        self
+        """
         super().requires_grad_(False)
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes, in float32 in training too: a share in bfloat16 has three digits."""
+        """Return the codes, in float32 in training too: a share in bfloat16 has three digits.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, c, t)
+
+        Returns
+        -------
+        float32 tensor of shape (batch, n_components)
+        """
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 
@@ -188,6 +232,10 @@ class KernelEncoder(nn.Sequential):
         have none of the values either become cosines, the slowest first. An orthogonal matrix
         mixes all: a head that standardises each number of the code would otherwise give all
         components the same weight.
+
+        Parameters
+        ----------
+        windows : tensor of shape (n, c, t)
 
         Returns
         -------

@@ -68,14 +68,28 @@ CHUNK = 256
 
 
 class Crop(nn.Module):
-    """Crop an image to a size: (b, c, H, W) -> (b, c, h, w)."""
+    """Crop an image to a size: (b, c, H, W) -> (b, c, h, w).
+
+    Parameters
+    ----------
+    height, width : int
+    """
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Keep the top left corner."""
+        """Keep the top left corner.
+
+        Parameters
+        ----------
+        x : tensor of shape (b, c, H, W)
+
+        Returns
+        -------
+        tensor of shape (b, c, h, w)
+        """
         return x[..., : self.height, : self.width]
 
 
@@ -87,7 +101,16 @@ class Encoder(nn.Sequential):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run the layers: (batch, c, h, w) -> (batch, n_components)."""
+        """Run the layers: (batch, c, h, w) -> (batch, n_components).
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, c, h, w)
+
+        Returns
+        -------
+        tensor of shape (batch, n_components)
+        """
         if not _takes_onednn(x) or _has_hooks(self):
             return super().forward(x)
         return torch.cat([self._encode(part) for part in x.split(CHUNK)])
@@ -106,7 +129,16 @@ class Decoder(nn.Sequential):
     """The listed layers; upsampling and the convolution after it in one step."""
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
-        """Run the layers: (batch, n_components) -> (batch, c, h, w)."""
+        """Run the layers: (batch, n_components) -> (batch, c, h, w).
+
+        Parameters
+        ----------
+        code : tensor of shape (batch, n_components)
+
+        Returns
+        -------
+        tensor of shape (batch, c, h, w)
+        """
         if _has_hooks(self):
             return super().forward(code)
         z, layers = code, list(self)

@@ -119,7 +119,12 @@ class Composed(Objective):
         self.parts = nn.ModuleList([part for part, _ in parts.values()])
 
     def describe(self) -> dict[str, Any]:
-        """Return every part with its weight, as plain JSON values."""
+        """Return every part with its weight, as plain JSON values.
+
+        Returns
+        -------
+        dict
+        """
         parts = {
             name: part.describe() | {"weight": self.weights[name]} for name, part in self._named()
         }
@@ -131,7 +136,17 @@ class Composed(Objective):
         return next((views for views in made if views is not None), None)
 
     def forward(self, network: Network, batch: Batch) -> Values:
-        """Return `loss`, and each part's loss by its name, for a batch `(x,)`."""
+        """Return `loss`, and each part's loss by its name, for a batch `(x,)`.
+
+        Parameters
+        ----------
+        network : Network
+        batch : tuple of one tensor
+
+        Returns
+        -------
+        dict of str to tensor
+        """
         losses = {name: part(network, batch)["loss"] for name, part in self._named()}
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         return {"loss": total} | losses
@@ -213,6 +228,10 @@ def build_objective(chosen: Any, **options: Any) -> Objective:
         together: `{"denoising": 1.0, "invariant": 0.5}`.
     **options
         For objectives chosen by name: each takes those that are among its `options`.
+
+    Returns
+    -------
+    Objective
 
     Raises
     ------

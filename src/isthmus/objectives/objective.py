@@ -87,11 +87,29 @@ class Network(Protocol):
     training: bool
 
     def encoder(self, x: torch.Tensor, /) -> torch.Tensor:
-        """`(batch, *input_shape) -> (batch, n_components)`."""
+        """`(batch, *input_shape) -> (batch, n_components)`.
+
+        Parameters
+        ----------
+        x : tensor of shape (batch, *input_shape)
+
+        Returns
+        -------
+        tensor of shape (batch, n_components)
+        """
         ...
 
     def decoder(self, code: torch.Tensor, /) -> torch.Tensor:
-        """`(batch, n_components) -> (batch, *input_shape)`: logits for `"bce"`."""
+        """`(batch, n_components) -> (batch, *input_shape)`: logits for `"bce"`.
+
+        Parameters
+        ----------
+        code : tensor of shape (batch, n_components)
+
+        Returns
+        -------
+        tensor of shape (batch, *input_shape)
+        """
         ...
 
     def __call__(self, x: torch.Tensor, /) -> torch.Tensor:

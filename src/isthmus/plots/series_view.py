@@ -87,6 +87,10 @@ class SeriesView:
 
         A channel is involved by the shares of the alarms of which it is the worst, each weighted
         by its number of time points.
+
+        Returns
+        -------
+        int array of shape (c,)
         """
         weight = np.zeros(len(self.channels))
         place = {name: at for at, name in enumerate(self.channels)}
@@ -126,6 +130,10 @@ def view_series(
     normal : str, int, float or bool, optional
         Label that means normal. Without it, -1 is abnormal where labels are 1, 0 and -1;
         otherwise every label but the most frequent one is shown.
+
+    Returns
+    -------
+    SeriesView
 
     Raises
     ------
@@ -234,6 +242,16 @@ def pixel_columns(
 
 def runs(flags: np.ndarray, starts: Sequence[int] | np.ndarray = ()) -> np.ndarray:
     """Return first and last position of each run of True; a run ends where a stretch begins.
+
+    Parameters
+    ----------
+    flags : boolean array of shape (m,)
+    starts : sequence of int
+        Positions at which a stretch begins.
+
+    Returns
+    -------
+    int array of shape (k, 2)
 
     Examples
     --------

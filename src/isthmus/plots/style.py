@@ -307,6 +307,10 @@ def fix_layout(figure: Figure) -> None:
     """Lay a figure out, and leave its axes there at every later drawing.
 
     With a layout engine matplotlib lays a figure out and draws it twice for every file.
+
+    Parameters
+    ----------
+    figure : Figure
     """
     import matplotlib
 

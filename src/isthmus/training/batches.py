@@ -32,7 +32,16 @@ class TrainingRows:
         raise NotImplementedError
 
     def steps(self, batch_size: int) -> int:
-        """Return the number of training batches in an epoch."""
+        """Return the number of training batches in an epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+
+        Returns
+        -------
+        int
+        """
         full, rest = divmod(len(self), batch_size)
         # Batch normalisation cannot train on a single instance.
         return full + (rest > 1 or (rest == 1 and full == 0))
@@ -79,6 +88,18 @@ class Batches(TrainingRows):
 
         With several processes, this rank's shard of each batch. A later `first_step`, counted
         from 0, resumes an epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+        device : torch.device
+        rank, world_size : int
+        first_step : int
+
+        Yields
+        ------
+        tuple of tensors
+            Instances, and labels where there are any.
         """
         cpu = torch.device("cpu")
         order = torch.randperm(len(self), device=cpu, generator=current_generator(cpu)).numpy()
@@ -91,7 +112,18 @@ class Batches(TrainingRows):
     def in_order(
         self, batch_size: int, device: torch.device, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
-        """Yield every row once, in order; with several processes, this rank's shards."""
+        """Yield every row once, in order; with several processes, this rank's shards.
+
+        Parameters
+        ----------
+        batch_size : int
+        device : torch.device
+        rank, world_size : int
+
+        Yields
+        ------
+        tuple of tensors
+        """
         for first in range(0, len(self), batch_size):
             positions = np.arange(first, min(first + batch_size, len(self)))
             yield self.batch(
@@ -99,7 +131,17 @@ class Batches(TrainingRows):
             )
 
     def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
-        """Return the rows at these positions, as tensors on the device."""
+        """Return the rows at these positions, as tensors on the device.
+
+        Parameters
+        ----------
+        positions : int array of shape (k,)
+        device : torch.device
+
+        Returns
+        -------
+        tuple of tensors
+        """
         prepared = self.prepared(device)
         rows = self.rows[positions]
         if prepared is None:
@@ -112,7 +154,16 @@ class Batches(TrainingRows):
         return (x, torch.from_numpy(self.y[rows]).to(device))
 
     def prepared(self, device: torch.device) -> torch.Tensor | None:
-        """Return all rows, prepared at the first call, or None when they are not to be cached."""
+        """Return all rows, prepared at the first call, or None when they are not to be cached.
+
+        Parameters
+        ----------
+        device : torch.device
+
+        Returns
+        -------
+        tensor or None
+        """
         if self._cache is None or self._cache[0] != device:
             self._cache = (device, self._prepare_all(device))
         return self._cache[1]
@@ -165,6 +216,15 @@ class StackedBatches(TrainingRows):
         """Yield an epoch's batches `(x,)`, x of shape (networks, values, batch).
 
         They are not sharded: each process trains on all of them.
+
+        Parameters
+        ----------
+        batch_size, device, rank, world_size, first_step
+            As for `Batches.shuffled`.
+
+        Yields
+        ------
+        tuple of one tensor
         """
         steps, orders, first = self.steps(batch_size), [], 0
         draw: dict[str, Any] = {"device": device, "generator": current_generator(device)}
@@ -216,6 +276,15 @@ def to_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
     """Move a prepared float32 array to the device; images with the channels last in memory.
 
     That layout spares convolutions on CPUs a conversion at every layer.
+
+    Parameters
+    ----------
+    values : float32 array of shape (n, ...)
+    device : torch.device
+
+    Returns
+    -------
+    tensor of the same shape
     """
     return _channels_last(torch.from_numpy(values)).to(device, non_blocking=True)
 
@@ -229,6 +298,16 @@ def move_to_device(network: nn.Module, device: torch.device) -> nn.Module:
 
     The layout decides the order of summation, so a loaded network needs the layout it had in
     training to give the same codes to the last bit.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    device : torch.device
+
+    Returns
+    -------
+    torch.nn.Module
+        The network itself.
     """
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

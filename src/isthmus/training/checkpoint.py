@@ -130,6 +130,14 @@ def lock_checkpoints(folder: str | Path) -> Iterator[None]:
 
     Hold it until the folder is deleted, if it is: another run may then have begun to write there.
 
+    Parameters
+    ----------
+    folder : path
+
+    Yields
+    ------
+    None
+
     Raises
     ------
     CheckpointError
@@ -171,7 +179,12 @@ class Checkpoints:
         self._written = time.monotonic()
 
     def epochs_done(self) -> int:
-        """Return how many epochs a resumed run need not do again."""
+        """Return how many epochs a resumed run need not do again.
+
+        Returns
+        -------
+        int
+        """
         if not (self.resume and (self.folder / LAST).exists()):
             return 0
         with reading(self.folder / LAST, CheckpointError, _ANEW):
@@ -179,11 +192,27 @@ class Checkpoints:
             return int(header["epoch"])
 
     def is_due(self) -> bool:
-        """Return whether so much time has passed that a checkpoint is due within the epoch."""
+        """Return whether so much time has passed that a checkpoint is due within the epoch.
+
+        Returns
+        -------
+        bool
+        """
         return time.monotonic() - self._written >= CHECKPOINT_SECONDS
 
     def restore(self, network: nn.Module, optimizer: Optimizer, progress: Progress) -> Progress:
         """Load the last checkpoint into network and optimiser, and return its progress.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+        optimizer : Optimizer
+        progress : Progress
+            Returned where there is no checkpoint.
+
+        Returns
+        -------
+        Progress
 
         Raises
         ------
@@ -228,6 +257,14 @@ class Checkpoints:
         improved: bool,
     ) -> None:
         """Write the last checkpoint, and the best one when the epoch that ended is it.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+        optimizer : Optimizer
+        progress : Progress
+        improved : bool
+            Whether the epoch that ended is the best so far.
 
         Raises
         ------

@@ -37,6 +37,10 @@ def one_thread_if_small(multiply_adds: int) -> Iterator[None]:
     multiply_adds : int
         Of a batch, see `MIN_MULTIPLY_ADDS_FOR_THREADS`.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> before = torch.get_num_threads()
@@ -69,6 +73,14 @@ def one_thread_if_small(multiply_adds: int) -> Iterator[None]:
 def choose_device(device: str | torch.device = "auto") -> torch.device:
     """Return the device asked for; `"auto"` takes cuda, else mps, else cpu.
 
+    Parameters
+    ----------
+    device : str or torch.device
+
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     TrainingError
@@ -95,6 +107,20 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     `"auto"` takes bfloat16 on CUDA devices that multiply it, else float32. On CPUs that
     multiply it (AVX512-BF16) training is a few per cent faster, and a seed would give
     other weights than on CPUs that do not (docs/performance.md).
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+    device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    TrainingError
+        When the precision is none of these.
     """
     if precision == "float32":
         return torch.float32
@@ -112,6 +138,14 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """Draw an integer seed below 2³¹ from scikit-learn's `random_state`.
 
     None draws from the operating system, and leaves NumPy's global generator unchanged.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+
+    Returns
+    -------
+    int
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
@@ -123,6 +157,15 @@ def derived_seed(seed: int, *path: int) -> int:
 
     Every epoch has a seed that depends on its number alone, so that a resumed run draws the same
     numbers as an uninterrupted one.
+
+    Parameters
+    ----------
+    seed : int
+    *path : int
+
+    Returns
+    -------
+    int
     """
     return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> 1)
 
@@ -135,6 +178,15 @@ def isolated_random_state(
 
     What `torch.manual_seed(seed)` would give is drawn; torch's global generators, which other
     threads share, are neither read nor changed. Layers that are created have float32 weights.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device, optional
+
+    Yields
+    ------
+    RandomGenerators
     """
     with own_generators(RandomGenerators(seed, device)) as generators, redirected_draws():
         yield generators
