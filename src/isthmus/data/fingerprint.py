@@ -104,7 +104,13 @@ class Blocks:
         self._last: _PartialBlock | None = None
 
     def update(self, first_row: int, values: np.ndarray) -> None:
-        """Add the next rows; `first_row` is the number of the first one."""
+        """Add the next rows; `first_row` is the number of the first one.
+
+        Parameters
+        ----------
+        first_row : int
+        values : array of shape (k, ...)
+        """
         n_done = 0
         while n_done < len(values):
             number, offset = divmod(first_row + n_done, self.size)
@@ -115,7 +121,12 @@ class Blocks:
         self._add_range(first_row, first_row + len(values))
 
     def extend(self, later: Blocks) -> None:
-        """Add the blocks of the rows after these."""
+        """Add the blocks of the rows after these.
+
+        Parameters
+        ----------
+        later : Blocks
+        """
         if later._first is not None:
             self._add_to_block(later._first.number, later._first.content, later._first.n_rows)
         if later._digests:
@@ -127,7 +138,16 @@ class Blocks:
             self._add_range(first, stop)
 
     def hashed_bytes(self, shape: tuple[int, ...]) -> bytes:
-        """Return the bytes whose SHA-256 is the fingerprint of an array of this shape."""
+        """Return the bytes whose SHA-256 is the fingerprint of an array of this shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+
+        Returns
+        -------
+        bytes
+        """
         n_rows = shape[0] if shape else 1
         gaps = "" if self.row_ranges in ([(0, n_rows)], []) else f"rows {self.row_ranges}\n"
         first, last = (
@@ -136,7 +156,16 @@ class Blocks:
         return f"{self.dtype.str} {shape}\n{gaps}".encode() + first + self._digests + last
 
     def fingerprint(self, n_rows: int) -> str:
-        """Return the fingerprint of an array of `n_rows` rows, missing ones included."""
+        """Return the fingerprint of an array of `n_rows` rows, missing ones included.
+
+        Parameters
+        ----------
+        n_rows : int
+
+        Returns
+        -------
+        str
+        """
         return hashlib.sha256(self.hashed_bytes((n_rows, *self.row_shape))).hexdigest()
 
     def _add_to_block(self, number: int, content: bytearray | memoryview, n_rows: int) -> None:

@@ -48,6 +48,10 @@ def group_text(value: Any) -> str:
     value : hashable
         Of several columns a tuple of their values, which is missing where one of them is.
 
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> group_text(7.0), group_text("pump"), group_text(("north", 2)), group_text(None)
@@ -322,6 +326,10 @@ def match_groups(groups: np.ndarray, names: Iterable[str]) -> np.ndarray:
 def warn_of_alike(names: Iterable[str]) -> None:
     """Warn of groups at fit that are the same number, written in several ways.
 
+    Parameters
+    ----------
+    names : iterable of str
+
     Warns
     -----
     DataWarning
@@ -343,6 +351,15 @@ def warn_of_alike(names: Iterable[str]) -> None:
 
 def group_codes(groups: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the sorted names of groups, and the position of each instance's; -1 without one.
+
+    Parameters
+    ----------
+    groups : object array of shape (n,)
+
+    Returns
+    -------
+    names : tuple of str
+    codes : int array of shape (n,)
 
     Examples
     --------

@@ -33,6 +33,14 @@ SET_SEPARATOR = "|"
 def as_normal_value(normal: Any) -> str | int | float | bool | None:
     """Return the label that means normal as a plain value; None where it is not stated.
 
+    Parameters
+    ----------
+    normal : object
+
+    Returns
+    -------
+    str, int, float, bool or None
+
     Raises
     ------
     DataError
@@ -61,6 +69,15 @@ def verdicts(anomaly_scores: np.ndarray, threshold: float) -> np.ndarray:
 
     With the threshold of a detector's calibration a verdict is -1 exactly where the p-value is at
     most the false-alarm rate. A score that is no number is abnormal.
+
+    Parameters
+    ----------
+    anomaly_scores : array of shape (n,)
+    threshold : float, or array of shape (n,)
+
+    Returns
+    -------
+    int8 array of shape (n,)
 
     Examples
     --------
@@ -99,6 +116,10 @@ def named_sets(sets: np.ndarray, classes: Sequence[Any] | np.ndarray) -> list[li
     ----------
     sets : boolean array of shape (n, n_classes)
     classes : sequence of n_classes
+
+    Returns
+    -------
+    list of lists
 
     Examples
     --------
@@ -207,6 +228,10 @@ def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarr
     missing : boolean array of shape (n, m) or None
         Values that are missing where none or few were at fit: each counts as all residuals and 1
         together.
+
+    Returns
+    -------
+    array of shape (n, m)
 
     Examples
     --------

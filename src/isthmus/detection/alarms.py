@@ -252,6 +252,10 @@ def all_positions(bounds: np.ndarray) -> np.ndarray:
     bounds : int array of shape (k, 2)
         First and end (exclusive) position of each stretch.
 
+    Returns
+    -------
+    int array
+
     Examples
     --------
     >>> all_positions(np.array([[1, 3], [7, 10]])).tolist()
@@ -264,6 +268,10 @@ def all_positions(bounds: np.ndarray) -> np.ndarray:
 
 def check_hysteresis(merge_gap: Any, min_length: Any) -> None:
     """Check that `merge_gap` is an integer of at least 0, and `min_length` of at least 1.
+
+    Parameters
+    ----------
+    merge_gap, min_length : object
 
     Raises
     ------

@@ -77,7 +77,12 @@ class CostChoice:
     n_left_out: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -100,6 +105,10 @@ def choose_rate_by_cost(
     cost_of_miss, cost_of_alarm : float > 0
     prevalence : float in (0, 1), optional
         By default the share of abnormal labels.
+
+    Returns
+    -------
+    CostChoice
 
     Raises
     ------

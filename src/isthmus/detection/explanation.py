@@ -71,6 +71,10 @@ class Explanation:
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
         """Return the k features with the largest residual of each instance, and their share.
 
+        Parameters
+        ----------
+        k : int, default=3
+
         Returns
         -------
         list of n lists of (name, share)

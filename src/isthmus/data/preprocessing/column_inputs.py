@@ -65,7 +65,17 @@ class ValueInputs:
 
     @classmethod
     def learn(cls, values: np.ndarray, column: Column) -> Self:
-        """Learn from values of shape (n,), float64, NaN where missing; not all are."""
+        """Learn from values of shape (n,), float64, NaN where missing; not all are.
+
+        Parameters
+        ----------
+        values : float64 array of shape (n,)
+        column : Column
+
+        Returns
+        -------
+        ValueInputs
+        """
         values = np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         missing = np.isnan(values)
         n_missing = int(missing.sum())
@@ -130,7 +140,12 @@ class ValueInputs:
         return 2 if self.missing_share else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; `from_dict` is the inverse."""
+        """Return JSON-ready values; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "fill": self.fill,
             "mean": self.mean,
@@ -141,7 +156,16 @@ class ValueInputs:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild from the result of `to_dict`."""
+        """Rebuild from the result of `to_dict`.
+
+        Parameters
+        ----------
+        plain : mapping
+
+        Returns
+        -------
+        ValueInputs
+        """
         return cls(**(dict(plain) | {"usual": usual_from_dict(plain)}))
 
 
@@ -170,14 +194,34 @@ class CategoryInputs:
 
     @classmethod
     def learn(cls, positions: np.ndarray, column: Column) -> Self:
-        """Learn from positions of shape (n,), float64, NaN where missing; not all are."""
+        """Learn from positions of shape (n,), float64, NaN where missing; not all are.
+
+        Parameters
+        ----------
+        positions : float64 array of shape (n,)
+        column : Column
+
+        Returns
+        -------
+        CategoryInputs
+        """
         present = positions[~np.isnan(positions)].astype(np.intp)
         counts = np.bincount(present, minlength=len(column.categories))
         return cls.of(counts, len(positions))
 
     @classmethod
     def of(cls, counts: np.ndarray, n_rows: int) -> Self:
-        """Build from the row count of each category; the rest of `n_rows` are missing."""
+        """Build from the row count of each category; the rest of `n_rows` are missing.
+
+        Parameters
+        ----------
+        counts : int array of shape (n_categories,)
+        n_rows : int
+
+        Returns
+        -------
+        CategoryInputs
+        """
         levels = _levels(counts, max(2, int(np.ceil(MIN_SHARE * n_rows))))
         sizes = np.bincount(levels, weights=counts)
         missing_level = int(sizes.argmax())
@@ -223,20 +267,43 @@ class CategoryInputs:
         return (raw - self.shares) / self.scale
 
     def most_likely(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the most likely category level of inputs of shape (n, width), never missing."""
+        """Return the most likely category level of inputs of shape (n, width), never missing.
+
+        Parameters
+        ----------
+        inputs : array of shape (n, width)
+
+        Returns
+        -------
+        int array of shape (n,)
+        """
         of_categories = inputs[:, : self.n_category_levels]
         shares = np.array(self.shares[: self.n_category_levels], dtype=np.float32)
         return (of_categories * np.float32(self.scale) + shares).argmax(axis=1)
 
     def names(self, column: Column) -> list[Any]:
-        """Return the name of each level: its category, or "other values" for shared ones."""
+        """Return the name of each level: its category, or "other values" for shared ones.
+
+        Parameters
+        ----------
+        column : Column
+
+        Returns
+        -------
+        list
+        """
         members: list[list[Any]] = [[] for _ in range(self.n_category_levels)]
         for category, level in zip(column.categories, self.levels, strict=True):
             members[level].append(category)
         return [group[0] if len(group) == 1 else "other values" for group in members]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; `from_dict` is the inverse."""
+        """Return JSON-ready values; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "levels": list(self.levels),
             "shares": list(self.shares),
@@ -246,7 +313,16 @@ class CategoryInputs:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild from the result of `to_dict`."""
+        """Rebuild from the result of `to_dict`.
+
+        Parameters
+        ----------
+        plain : mapping
+
+        Returns
+        -------
+        CategoryInputs
+        """
         return cls(
             tuple(plain["levels"]),
             tuple(plain["shares"]),
@@ -280,6 +356,14 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
 
 def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> None:
     """Check that a column has values, and that those of a category repeat.
+
+    Parameters
+    ----------
+    n_rows, n_present : int
+        Rows, and those with a value.
+    column : Column
+    name : str
+        What to call the column.
 
     Raises
     ------

@@ -32,7 +32,12 @@ class ImageVariety:
         self.high = 0.0
 
     def update(self, X: np.ndarray) -> None:
-        """Add the next images."""
+        """Add the next images.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w) or (n, h, w, c)
+        """
         flat = X.reshape(len(X), -1)
         lowest, highest = flat.min(axis=1), flat.max(axis=1)
         self.n += len(X)
@@ -43,7 +48,12 @@ class ImageVariety:
         self.same = self.same and bool((X[-1] == self.first).all() and (self.first == X).all())
 
     def extend(self, later: ImageVariety) -> None:
-        """Add later images."""
+        """Add later images.
+
+        Parameters
+        ----------
+        later : ImageVariety
+        """
         if later.first is None:
             return
         if self.first is None:
@@ -53,7 +63,12 @@ class ImageVariety:
         self.high = max(self.high, later.high)
 
     def warnings(self) -> list[str]:
-        """Return what there is to say about images of which a model cannot learn."""
+        """Return what there is to say about images of which a model cannot learn.
+
+        Returns
+        -------
+        list of str
+        """
         if self.first is None or self.n < 2:
             return []
         if self.same:
@@ -92,7 +107,17 @@ class ImagePreprocessor:
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Return the preprocessor; nothing is learned."""
+        """Return the preprocessor; nothing is learned.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w) or (n, h, w, c)
+        schema : Schema
+
+        Returns
+        -------
+        ImagePreprocessor
+        """
         return cls(schema)
 
     @property
@@ -102,7 +127,16 @@ class ImagePreprocessor:
         return (channels[0] if channels else 1, height, width)
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
-        """Scale to [0, 1] and put the channels first."""
+        """Scale to [0, 1] and put the channels first.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w) or (n, h, w, c)
+
+        Returns
+        -------
+        float32 array of shape (n, c, h, w)
+        """
         values = X.astype(np.float32)
         if X.dtype == np.uint8:
             values /= 255
@@ -111,29 +145,80 @@ class ImagePreprocessor:
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))  # (n, c, h, w)
 
     def to_training(self, X: np.ndarray) -> np.ndarray:
-        """Prepare images to train on, as `to_network`."""
+        """Prepare images to train on, as `to_network`.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w) or (n, h, w, c)
+
+        Returns
+        -------
+        float32 array of shape (n, c, h, w)
+        """
         return self.to_network(X)
 
     def to_hash(self, X: np.ndarray) -> np.ndarray:
-        """Return the network inputs, which are exact."""
+        """Return the network inputs, which are exact.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w) or (n, h, w, c)
+
+        Returns
+        -------
+        float32 array of shape (n, c, h, w)
+        """
         return self.to_network(X)
 
     def from_network(self, values: np.ndarray) -> np.ndarray:
-        """Return images of 0..255 when they were uint8 at fit, else in [0, 1]; float32."""
+        """Return images of 0..255 when they were uint8 at fit, else in [0, 1]; float32.
+
+        Parameters
+        ----------
+        values : array of shape (n, c, h, w)
+
+        Returns
+        -------
+        float32 array of shape (n, h, w) or (n, h, w, c)
+        """
         images = self.per_feature(values).astype(np.float32, copy=False)
         return images * np.float32(255) if self.schema.dtype == "uint8" else images
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Move the channels last: one number per pixel and channel."""
+        """Move the channels last: one number per pixel and channel.
+
+        Parameters
+        ----------
+        values : array of shape (n, c, h, w)
+
+        Returns
+        -------
+        array of shape (n, h, w) or (n, h, w, c)
+        """
         if len(self.schema.shape) == 2:
             return np.ascontiguousarray(values[:, 0])
         return np.ascontiguousarray(values.transpose(0, 2, 3, 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return an empty dict; nothing is learned."""
+        """Return an empty dict; nothing is learned.
+
+        Returns
+        -------
+        dict
+        """
         return {}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
-        """Rebuild for the same schema."""
+        """Rebuild for the same schema.
+
+        Parameters
+        ----------
+        plain : mapping
+        schema : Schema
+
+        Returns
+        -------
+        ImagePreprocessor
+        """
         return cls(schema)

@@ -24,7 +24,17 @@ class Preprocessor(Protocol):
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Learn from checked training data of shape `(n, *schema.shape)`."""
+        """Learn from checked training data of shape `(n, *schema.shape)`.
+
+        Parameters
+        ----------
+        X : array of shape (n, *schema.shape)
+        schema : Schema
+
+        Returns
+        -------
+        Preprocessor
+        """
 
     @property
     def network_shape(self) -> tuple[int, ...]:
@@ -47,6 +57,14 @@ class Preprocessor(Protocol):
 
         Values beyond the usual range of their column, which would dominate the loss, are
         clipped to it; all others are as from `to_network`.
+
+        Parameters
+        ----------
+        X : array of shape (n, *schema.shape)
+
+        Returns
+        -------
+        float32 array of shape (n, *network_shape)
         """
 
     def to_hash(self, X: np.ndarray) -> np.ndarray:
@@ -67,7 +85,16 @@ class Preprocessor(Protocol):
         """
 
     def from_network(self, values: np.ndarray) -> Any:
-        """Return reconstructions of shape (n, *network_shape) in the units of the data."""
+        """Return reconstructions of shape (n, *network_shape) in the units of the data.
+
+        Parameters
+        ----------
+        values : array of shape (n, *network_shape)
+
+        Returns
+        -------
+        array or DataFrame
+        """
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
         """Sum a quantity per network input over the inputs of each value.
@@ -83,11 +110,26 @@ class Preprocessor(Protocol):
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; `from_dict` is the inverse."""
+        """Return JSON-ready values; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+        """
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
-        """Rebuild from the result of `to_dict`, for the same schema."""
+        """Rebuild from the result of `to_dict`, for the same schema.
+
+        Parameters
+        ----------
+        plain : mapping
+        schema : Schema
+
+        Returns
+        -------
+        Preprocessor
+        """
 
 
 _OF_KIND: dict[Kind, type[Preprocessor]] = {
@@ -98,12 +140,32 @@ _OF_KIND: dict[Kind, type[Preprocessor]] = {
 
 
 def learn_preprocessor(X: np.ndarray, schema: Schema) -> Preprocessor:
-    """Learn the preprocessor of checked training data of shape `(n, *schema.shape)`."""
+    """Learn the preprocessor of checked training data of shape `(n, *schema.shape)`.
+
+    Parameters
+    ----------
+    X : array of shape (n, *schema.shape)
+    schema : Schema
+
+    Returns
+    -------
+    Preprocessor
+    """
     return _OF_KIND[schema.kind].learn(X, schema)
 
 
 def read_preprocessor(plain: Mapping[str, Any], schema: Schema) -> Preprocessor:
-    """Rebuild a preprocessor from the result of its `to_dict`."""
+    """Rebuild a preprocessor from the result of its `to_dict`.
+
+    Parameters
+    ----------
+    plain : mapping
+    schema : Schema
+
+    Returns
+    -------
+    Preprocessor
+    """
     return _OF_KIND[schema.kind].from_dict(plain, schema)
 
 

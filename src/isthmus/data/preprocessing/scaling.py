@@ -78,7 +78,12 @@ class Moments:
         self.high: Any = -np.inf
 
     def update(self, values: np.ndarray) -> None:
-        """Add values of shape (n,) or (n, m), float64, none missing."""
+        """Add values of shape (n,) or (n, m), float64, none missing.
+
+        Parameters
+        ----------
+        values : float64 array of shape (n,) or (n, m)
+        """
         if not len(values):
             return
         mean, variance = values.mean(axis=0), values.var(axis=0)
@@ -86,7 +91,13 @@ class Moments:
         self.add(len(values), mean, variance, low, high, (values - mean).mean(axis=0))
 
     def add(self, n: int, mean: Any, variance: Any, low: Any, high: Any, rest: Any = 0.0) -> None:
-        """Add n values given by their moments; `rest` is the rounding error of their mean."""
+        """Add n values given by their moments; `rest` is the rounding error of their mean.
+
+        Parameters
+        ----------
+        n : int
+        mean, variance, low, high, rest : float or array of shape (m,)
+        """
         if self.n == 0:
             self.n, self.mean, self.variance, self.low, self.high = n, mean, variance, low, high
             self.rest = rest
@@ -143,7 +154,12 @@ class ChunkMoments:
         self._lengths, self._moments = array("q"), array("d")
 
     def update(self, values: np.ndarray) -> None:
-        """Add a chunk, float64, none missing."""
+        """Add a chunk, float64, none missing.
+
+        Parameters
+        ----------
+        values : float64 array of shape (n,) or (n, m)
+        """
         if not len(values):
             return
         own = Moments()
@@ -153,12 +169,22 @@ class ChunkMoments:
         self._moments.frombytes(moments.tobytes())
 
     def extend(self, later: ChunkMoments) -> None:
-        """Append the moments of later chunks."""
+        """Append the moments of later chunks.
+
+        Parameters
+        ----------
+        later : ChunkMoments
+        """
         self._lengths += later._lengths
         self._moments += later._moments
 
     def combined(self) -> Moments:
-        """Return the moments of all values."""
+        """Return the moments of all values.
+
+        Returns
+        -------
+        Moments
+        """
         moments = Moments()
         stored = np.frombuffer(self._moments).reshape(len(self._lengths), 5, *self.shape)
         for n, (mean, variance, low, high, rest) in zip(self._lengths, stored, strict=True):
@@ -198,7 +224,16 @@ class UsualRange:
     high: float
 
     def outside(self, values: np.ndarray) -> np.ndarray:
-        """Return which values are extreme, a boolean array of the same shape; NaN is not."""
+        """Return which values are extreme, a boolean array of the same shape; NaN is not.
+
+        Parameters
+        ----------
+        values : float array
+
+        Returns
+        -------
+        boolean array of the same shape
+        """
         return (values < self.low) | (values > self.high)
 
 
@@ -220,6 +255,10 @@ def usual_range(
         The values, or some of them drawn at random; none missing.
     moments : Moments, optional
         Of all values, where `sample` holds some of them.
+
+    Returns
+    -------
+    (UsualRange, Moments) or None
 
     Examples
     --------

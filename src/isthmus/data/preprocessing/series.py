@@ -80,12 +80,30 @@ def interpolate(
 
 
 def describe_empty_column(column: str, first: str, last: str) -> str:
-    """Return the error text for a column without values between two rows."""
+    """Return the error text for a column without values between two rows.
+
+    Parameters
+    ----------
+    column, first, last : str
+        Name of the column, and the two rows in words.
+
+    Returns
+    -------
+    str
+    """
     return f"{column} is empty from {first}, to {last}; leave these rows out, or drop the column"
 
 
 def describe_filled(n_missing: int, n_values: int) -> str:
     """Return the warning text for values that were filled by interpolation.
+
+    Parameters
+    ----------
+    n_missing, n_values : int
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -154,7 +172,17 @@ class SeriesPreprocessor:
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Learn mean and deviation of each channel."""
+        """Learn mean and deviation of each channel.
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c)
+        schema : Schema
+
+        Returns
+        -------
+        SeriesPreprocessor
+        """
         values = X.reshape(-1, X.shape[2]).astype(np.float64, copy=False)
         moments = Moments()
         moments.update(values)
@@ -167,7 +195,20 @@ class SeriesPreprocessor:
         moments: Moments,
         usual: Sequence[tuple[UsualRange, Moments] | None],
     ) -> Self:
-        """Build from the moments of all values, and of the usual ones where some are extreme."""
+        """Build from the moments of all values, and of the usual ones where some are extreme.
+
+        Parameters
+        ----------
+        schema : Schema
+        moments : Moments
+            Of each channel.
+        usual : sequence of (UsualRange, Moments) or None
+            One of each channel.
+
+        Returns
+        -------
+        SeriesPreprocessor
+        """
         mean, scale = np.array(moments.mean), np.array(scale_of(moments))
         for channel, found in enumerate(usual):
             if found is not None:
@@ -186,7 +227,16 @@ class SeriesPreprocessor:
         return np.array([one is not None for one in self.usual or (None,) * len(self.mean)])
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
-        """Standardise and put the channels first: (n, c, t)."""
+        """Standardise and put the channels first: (n, c, t).
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c)
+
+        Returns
+        -------
+        float32 array of shape (n, c, t)
+        """
         values = self._standardise(X)
         names = self.schema.columns or range(values.shape[-1])
         warn_of_other_scale(values, [f"channel {name!r}" for name in names])
@@ -195,11 +245,29 @@ class SeriesPreprocessor:
         return np.ascontiguousarray(values.astype(np.float32).transpose(0, 2, 1))
 
     def to_hash(self, X: np.ndarray) -> np.ndarray:
-        """Standardise: (n, t, c)."""
+        """Standardise: (n, t, c).
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c)
+
+        Returns
+        -------
+        float32 array
+        """
         return self.to_network(X) if self.hashes_inputs else self._standardise(X).astype(np.float32)
 
     def to_training(self, X: np.ndarray) -> np.ndarray:
-        """Clip extreme values to the usual range of their channel, then as `to_network`."""
+        """Clip extreme values to the usual range of their channel, then as `to_network`.
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c)
+
+        Returns
+        -------
+        float32 array of shape (n, c, t)
+        """
         if not self.compressed.any():
             return self.to_network(X)
         low = [-np.inf if one is None else one.low for one in self.usual]
@@ -207,18 +275,41 @@ class SeriesPreprocessor:
         return self.to_network(np.clip(X, low, high))
 
     def from_network(self, values: np.ndarray) -> np.ndarray:
-        """Return windows of shape (n, t, c) in the units of the training data, float32."""
+        """Return windows of shape (n, t, c) in the units of the training data, float32.
+
+        Parameters
+        ----------
+        values : array of shape (n, c, t)
+
+        Returns
+        -------
+        float32 array of shape (n, t, c)
+        """
         last = self.per_feature(values)
         if (channels := self.compressed).any():
             last[..., channels] = decompress(last[..., channels])
         return (last * self.scale + self.mean).astype(np.float32)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Move the channels last: one number per time step and channel."""
+        """Move the channels last: one number per time step and channel.
+
+        Parameters
+        ----------
+        values : array of shape (n, c, t)
+
+        Returns
+        -------
+        array of shape (n, t, c)
+        """
         return np.ascontiguousarray(values.transpose(0, 2, 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return mean and scale as lists; the usual ranges where there are any."""
+        """Return mean and scale as lists; the usual ranges where there are any.
+
+        Returns
+        -------
+        dict
+        """
         plain = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
         usual = {"usual": [None if one is None else [one.low, one.high] for one in self.usual]}
         hashed = {} if self.hashes_inputs else HASH_STANDARDISED
@@ -226,7 +317,17 @@ class SeriesPreprocessor:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
-        """Rebuild for the same schema."""
+        """Rebuild for the same schema.
+
+        Parameters
+        ----------
+        plain : mapping
+        schema : Schema
+
+        Returns
+        -------
+        SeriesPreprocessor
+        """
         usual = plain.get("usual") or ()
         ranges = tuple(None if one is None else UsualRange(*one) for one in usual)
         mean, scale = np.asarray(plain["mean"]), np.asarray(plain["scale"])

@@ -76,6 +76,10 @@ class TablePreprocessor:
             Checked by the schema.
         schema : Schema
 
+        Returns
+        -------
+        TablePreprocessor
+
         Raises
         ------
         DataError
@@ -106,7 +110,16 @@ class TablePreprocessor:
         return np.array([inputs.missing_share for inputs in self.inputs])
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
-        """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
+        """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32.
+
+        Parameters
+        ----------
+        X : float64 array of shape (n, m)
+
+        Returns
+        -------
+        float32 array of shape (n, width)
+        """
         arrays = self._arrays
         standardised = self._standardise(X, fill=True)
         names = self.schema.columns or range(len(self.inputs))
@@ -127,7 +140,16 @@ class TablePreprocessor:
         return out
 
     def to_hash(self, X: np.ndarray) -> np.ndarray:
-        """Standardise numbers, booleans and dates, and leave categories as checked: (n, m)."""
+        """Standardise numbers, booleans and dates, and leave categories as checked: (n, m).
+
+        Parameters
+        ----------
+        X : float64 array of shape (n, m)
+
+        Returns
+        -------
+        float32 array
+        """
         if self.hashes_inputs:
             return self.to_network(X)
         with np.errstate(over="ignore"):
@@ -137,7 +159,16 @@ class TablePreprocessor:
         return out
 
     def to_training(self, X: np.ndarray) -> np.ndarray:
-        """Clip extreme values to the usual range of their column, then as `to_network`."""
+        """Clip extreme values to the usual range of their column, then as `to_network`.
+
+        Parameters
+        ----------
+        X : float64 array of shape (n, m)
+
+        Returns
+        -------
+        float32 array of shape (n, width)
+        """
         if not self._arrays.limited:
             return self.to_network(X)
         low, high = self._arrays.limits
@@ -190,19 +221,43 @@ class TablePreprocessor:
         return pd.DataFrame(restored)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Sum over the inputs of each column: (n, width) to (n, m)."""
+        """Sum over the inputs of each column: (n, width) to (n, m).
+
+        Parameters
+        ----------
+        values : array of shape (n, width)
+
+        Returns
+        -------
+        array of shape (n, m)
+        """
         if values.shape[1] == len(self.inputs):
             return values
         return np.add.reduceat(values, self._arrays.first, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the learned parameters of each column, in order."""
+        """Return the learned parameters of each column, in order.
+
+        Returns
+        -------
+        dict
+        """
         columns = {"columns": [inputs.to_dict() for inputs in self.inputs]}
         return columns if self.hashes_inputs else columns | HASH_STANDARDISED
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
-        """Rebuild for the same schema."""
+        """Rebuild for the same schema.
+
+        Parameters
+        ----------
+        plain : mapping
+        schema : Schema
+
+        Returns
+        -------
+        TablePreprocessor
+        """
         learned = zip(plain["columns"], schema.types, strict=True)
         inputs = tuple(_read(inputs, column.type) for inputs, column in learned)
         return cls(schema, inputs, not HASH_STANDARDISED.items() <= plain.items())

@@ -67,7 +67,18 @@ class SkippedChunk:
 
     @classmethod
     def because(cls, source: str, n_rows: int | None, error: ShardError) -> SkippedChunk:
-        """Return the record of what was skipped because of an error."""
+        """Return the record of what was skipped because of an error.
+
+        Parameters
+        ----------
+        source : str
+        n_rows : int or None
+        error : ShardError
+
+        Returns
+        -------
+        SkippedChunk
+        """
         return cls(source, n_rows, str(error).removesuffix(HOW_TO_SKIP))
 
 
@@ -163,6 +174,16 @@ def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, N
     """Yield `make(item)` of each item in order, while the next is made in another thread.
 
     At most two results exist at any time: the one yielded and the next.
+
+    Parameters
+    ----------
+    make : callable
+    items : iterable
+
+    Yields
+    ------
+    object
+        What `make` returned.
 
     Examples
     --------

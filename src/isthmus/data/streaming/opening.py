@@ -32,6 +32,17 @@ def is_streamed(source: Any, lazy: bool, kind: str = "auto") -> bool:
     such files (with `kind="images"` not of `.npy` files that hold one image each), and any source
     with `lazy=True`.
 
+    Parameters
+    ----------
+    source : object
+        As for `isthmus.load`.
+    lazy : bool
+    kind : {"auto", "images", "series", "table"}
+
+    Returns
+    -------
+    bool
+
     Raises
     ------
     DataError
@@ -122,7 +133,16 @@ def open_streamed(
 
 
 def are_tables(source: Any) -> bool:
-    """Return whether a source for which `is_streamed` is true is Parquet files."""
+    """Return whether a source for which `is_streamed` is true is Parquet files.
+
+    Parameters
+    ----------
+    source : str or path
+
+    Returns
+    -------
+    bool
+    """
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
         return False
@@ -185,14 +205,32 @@ def image_pattern(source: Any) -> list[str] | None:
 
 
 def listed_images(source: Any) -> Sequence[str] | None:
-    """Return the paths in a list of them, or that a pattern of images stands for."""
+    """Return the paths in a list of them, or that a pattern of images stands for.
+
+    Parameters
+    ----------
+    source : object
+
+    Returns
+    -------
+    sequence of paths, or None
+    """
     if isinstance(source, list | tuple):
         return source if source and all(isinstance(s, str | os.PathLike) for s in source) else None
     return image_pattern(source)
 
 
 def is_of_images(source: Any) -> bool:
-    """Return whether a source in memory is image files, or a folder, which may be of them."""
+    """Return whether a source in memory is image files, or a folder, which may be of them.
+
+    Parameters
+    ----------
+    source : object
+
+    Returns
+    -------
+    bool
+    """
     if listed_images(source) is not None:
         return True
     if not isinstance(source, str | os.PathLike) or find_entry(str(source)) is not None:
@@ -212,6 +250,10 @@ def _is_pattern(source: Any) -> bool:
 
 def check_image_keys(keys: Sequence[str]) -> None:
     """Check that key columns are those that images have.
+
+    Parameters
+    ----------
+    keys : sequence of str
 
     Raises
     ------
@@ -353,7 +395,17 @@ def open_images(
 
 
 def check_no_category(category: Sequence[str]) -> None:
-    """Check that no column of a table that is cut into windows is named as a category."""
+    """Check that no column of a table that is cut into windows is named as a category.
+
+    Parameters
+    ----------
+    category : sequence of str
+
+    Raises
+    ------
+    DataError
+        When a column is named.
+    """
     if category:
         raise DataError(
             f"got category={list(category)!r}, and channels of windows are numbers; leave it out"

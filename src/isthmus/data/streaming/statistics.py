@@ -37,7 +37,16 @@ from isthmus.errors import DataError
 
 
 def median_rows(n_rows: int) -> np.ndarray:
-    """Return the numbers of the rows of a stream whose values give the medians, sorted."""
+    """Return the numbers of the rows of a stream whose values give the medians, sorted.
+
+    Parameters
+    ----------
+    n_rows : int
+
+    Returns
+    -------
+    int array
+    """
     return draw_rows(n_rows, MEDIAN_ROWS, 0)
 
 
@@ -89,6 +98,10 @@ class StreamStatistics:
 
         The result does not depend on where the chunks were divided.
 
+        Parameters
+        ----------
+        later : StreamStatistics
+
         Raises
         ------
         DataError
@@ -100,7 +113,17 @@ class StreamStatistics:
             self._statistics.extend(later._statistics)  # type: ignore[arg-type]
 
     def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
-        """Return warnings about columns, given the result; see `column_warnings`."""
+        """Return warnings about columns, given the result; see `column_warnings`.
+
+        Parameters
+        ----------
+        schema, preprocessor
+            What `result` returned.
+
+        Returns
+        -------
+        list of str
+        """
         assert self._statistics is not None
         return self._statistics.warnings(schema, preprocessor)
 
