@@ -26,6 +26,17 @@ P = TypeVar("P", bound=PartialResult)
 def read_on_rank_zero(stream: Stream, read: Callable[[], T]) -> T:
     """Call `read` on rank 0 alone, and return its result to all; the others read no file.
 
+    Parameters
+    ----------
+    stream : Stream
+    read : callable
+        Without arguments.
+
+    Returns
+    -------
+    object
+        What `read` returned.
+
     Raises
     ------
     DataError

@@ -60,18 +60,45 @@ class TrainingRowHashes:
 
     @classmethod
     def from_hashes(cls, hashes: np.ndarray) -> TrainingRowHashes:
-        """Summarise the hashes of all training rows, shape (n,)."""
+        """Summarise the hashes of all training rows, shape (n,).
+
+        Parameters
+        ----------
+        hashes : uint64 array of shape (n,)
+
+        Returns
+        -------
+        TrainingRowHashes
+        """
         distinct, counts = np.unique(hashes, return_counts=True)
         return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))))
 
     def merged_with(self, later: TrainingRowHashes) -> TrainingRowHashes:
-        """Return the hashes of these rows and of those trained on later."""
+        """Return the hashes of these rows and of those trained on later.
+
+        Parameters
+        ----------
+        later : TrainingRowHashes
+
+        Returns
+        -------
+        TrainingRowHashes
+        """
         rows = np.array([len(self.hashes), len(later.hashes)])
         repeated = float(rows @ [self.repeated, later.repeated] / max(1, rows.sum()))
         return TrainingRowHashes(np.union1d(self.hashes, later.hashes), repeated)
 
     def overlap(self, hashes: np.ndarray) -> np.ndarray:
-        """Return which rows equal one of the training rows, boolean of shape (n,)."""
+        """Return which rows equal one of the training rows, boolean of shape (n,).
+
+        Parameters
+        ----------
+        hashes : uint64 array of shape (n,)
+
+        Returns
+        -------
+        boolean array of shape (n,)
+        """
         return np.isin(hashes, self.hashes)
 
     @property
@@ -85,6 +112,14 @@ class TrainingRowHashes:
         Those that equal a training row, where these are more than `max_overlap_by_chance`; none
         otherwise. Of a table whose rows repeat, the new rows that equal none are the rare ones:
         left alone with them, nothing would be like the rows to come.
+
+        Parameters
+        ----------
+        hashes : uint64 array of shape (n,)
+
+        Returns
+        -------
+        boolean array of shape (n,)
 
         Examples
         --------
@@ -107,6 +142,14 @@ class TrainingRowHashes:
         (Good, Biometrika 40, 1953). Three standard errors are added, `2 share / n` being
         the variance of the estimate at most (Esty, Annals of Statistics 11, 1983), and `6 / n`
         for chance. Where no training row equals another, no new row may equal one.
+
+        Parameters
+        ----------
+        n_rows : int
+
+        Returns
+        -------
+        int
         """
         share, n = self.repeated, max(1, len(self.hashes))
         if share == 0:
@@ -151,7 +194,16 @@ class HeldOut:
 
     @classmethod
     def empty(cls, n_components: int) -> HeldOut:
-        """Return no instances, as without a validation part, or where it is not known."""
+        """Return no instances, as without a validation part, or where it is not known.
+
+        Parameters
+        ----------
+        n_components : int
+
+        Returns
+        -------
+        HeldOut
+        """
         codes = np.empty((0, n_components), dtype=np.float32)
         return cls(codes, np.empty(0), np.empty(0, dtype=bool))
 

@@ -36,6 +36,10 @@ def describe_row(row: int, line: int | None = None) -> str:
     line : int or None
         In a file of text the line where it begins, from 1.
 
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> describe_row(3)
@@ -111,11 +115,31 @@ class Place:
         return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")
 
     def how_to_read(self, values: Sequence[str]) -> str | None:
-        """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
+        """Return what reads text in the column as numbers or dates, see `notation.how_to_read`.
+
+        Parameters
+        ----------
+        values : sequence of str
+
+        Returns
+        -------
+        str or None
+        """
         return how_to_read(values, self.column, csv=self.csv)
 
     def left_unread(self, texts: Sequence[str], values: np.ndarray) -> np.ndarray:
-        """Return which of k texts what `how_to_read(texts)` advises does not read, (k,) boolean."""
+        """Return which of k texts what `how_to_read(texts)` advises does not read, (k,) boolean.
+
+        Parameters
+        ----------
+        texts : sequence of k str
+        values : float array of shape (k,)
+            What was read of them, NaN where nothing was.
+
+        Returns
+        -------
+        boolean array of shape (k,)
+        """
         import pyarrow as pa
 
         options = CsvOptions(**options_for(texts))
@@ -124,7 +148,16 @@ class Place:
         return ~read
 
     def how_to_mark_missing(self, *values: Any) -> str:
-        """Return how to say that values are missing, see `csv_options.how_to_mark_missing`."""
+        """Return how to say that values are missing, see `csv_options.how_to_mark_missing`.
+
+        Parameters
+        ----------
+        *values : object
+
+        Returns
+        -------
+        str
+        """
         if self.csv is None or not values or not all(isinstance(one, str) for one in values):
             return "leave it empty"
         return how_to_mark_missing(self.csv, *values)
@@ -135,14 +168,28 @@ class Place:
         return self.where.csv if isinstance(self.where, SourceFile) else None
 
     def how_to_take_as_names(self) -> str:
-        """Return how to say that the values are names: to `load`, else in the DataFrame itself."""
+        """Return how to say that the values are names: to `load`, else in the DataFrame itself.
+
+        Returns
+        -------
+        str
+        """
         if not self.table:
             return f"pass a DataFrame with X[{self.column!r}].astype('category')"
         option = f"--category {shlex.quote(self.column)}"
         return f"pass category=[{self.column!r}] (on the command line {option})"
 
     def expected(self, type_: Literal["number", "date"]) -> str:
-        """Return what a value of the column should be, as its file writes it."""
+        """Return what a value of the column should be, as its file writes it.
+
+        Parameters
+        ----------
+        type_ : {"number", "date"}
+
+        Returns
+        -------
+        str
+        """
         options = DEFAULT_OPTIONS if self.csv is None else self.csv
         return options.example_of(type_)
 

@@ -128,7 +128,16 @@ def groups_of_both(fitted: np.ndarray | None, calibrating: np.ndarray | None) ->
 
 
 def groups_state(groups: np.ndarray | None) -> dict[str, Any]:
-    """Return the groups of rows as arrays and plain values, empty where there are none."""
+    """Return the groups of rows as arrays and plain values, empty where there are none.
+
+    Parameters
+    ----------
+    groups : object array of shape (n,) or None
+
+    Returns
+    -------
+    dict
+    """
     if groups is None:
         return {}
     names, codes = group_codes(groups)
@@ -137,6 +146,14 @@ def groups_state(groups: np.ndarray | None) -> dict[str, Any]:
 
 def groups_from_state(state: Mapping[str, Any]) -> np.ndarray | None:
     """Return the groups of rows from what `groups_state` returned.
+
+    Parameters
+    ----------
+    state : mapping
+
+    Returns
+    -------
+    object array of shape (n,) or None
 
     Examples
     --------

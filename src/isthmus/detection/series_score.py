@@ -72,7 +72,17 @@ class SeriesScore(NeighbourScore):
         super().__init__(n_neighbors=n_neighbors)
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Learn the scale of each statistic, and store every few windows as references."""
+        """Learn the scale of each statistic, and store every few windows as references.
+
+        Parameters
+        ----------
+        features : Features
+        rng : numpy Generator
+
+        Returns
+        -------
+        self
+        """
         statistics, n_channels = _statistics_of(features)
         residual = statistics[:, -n_channels:]
         usual = np.sqrt(np.square(residual).mean(axis=0))
@@ -90,16 +100,36 @@ class SeriesScore(NeighbourScore):
         return self
 
     def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the scores of windows with these nearest references, (n, k) each, as (n,)."""
+        """Return the scores of windows with these nearest references, (n, k) each, as (n,).
+
+        Parameters
+        ----------
+        distances : array of shape (n, k)
+        rows : int array of shape (n, k)
+
+        Returns
+        -------
+        float64 array of shape (n,)
+        """
         scores: np.ndarray = np.log1p(distances.mean(axis=1) / self.unit)
         return scores
 
     def own_scores(self) -> np.ndarray:
-        """Return the scores of the reference windows, each against the others."""
+        """Return the scores of the reference windows, each against the others.
+
+        Returns
+        -------
+        float64 array of shape (n_references,)
+        """
         return self.scores_of_references()
 
     def scores_of_references(self) -> np.ndarray:
-        """Return the same: the references are windows."""
+        """Return the same: the references are windows.
+
+        Returns
+        -------
+        float64 array of shape (n_references,)
+        """
         scores: np.ndarray = np.log1p(self.neighbour_distances_ / self.unit)
         return scores
 
@@ -117,7 +147,16 @@ class SeriesScore(NeighbourScore):
         return USUAL_DISTANCE * float(np.linalg.norm(self.weights.astype(np.float64)))
 
     def space(self, features: Features) -> np.ndarray:
-        """Return the standardised statistics, float32 of shape (n, m)."""
+        """Return the standardised statistics, float32 of shape (n, m).
+
+        Parameters
+        ----------
+        features : Features
+
+        Returns
+        -------
+        float32 array of shape (n, m)
+        """
         statistics, _ = _statistics_of(features)
         away = (self._with_log_residuals(statistics) - self.centre_) / self.spread_
         return np.clip(away, -FARTHEST, FARTHEST).astype(np.float32)
@@ -127,13 +166,33 @@ class SeriesScore(NeighbourScore):
 
         Without weights: a channel that fits the others no more changes their residuals too, and
         its own statistics alone.
+
+        Parameters
+        ----------
+        features : Features
+        n_channels : int
+
+        Returns
+        -------
+        float array of shape (n, n_channels)
         """
         return self.score_with_parts(features, n_channels)[1]
 
     def score_with_parts(
         self, features: Features, n_channels: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and `channel_parts` by one search."""
+        """Return scores and `channel_parts` by one search.
+
+        Parameters
+        ----------
+        features : Features
+        n_channels : int
+
+        Returns
+        -------
+        scores : float64 array of shape (n,)
+        parts : float array of shape (n, n_channels)
+        """
         points = self.space(features)
         distances, rows = self.nearest_to(points)
         away = (points - self.references_[rows[:, 0]]) / self.weights
@@ -141,7 +200,12 @@ class SeriesScore(NeighbourScore):
         return self.relative(distances, rows), parts
 
     def state(self) -> State:
-        """Return the reference windows and the scales."""
+        """Return the reference windows and the scales.
+
+        Returns
+        -------
+        dict of str to array
+        """
         return {
             "n_neighbours": self.n_neighbors,
             "references": self.references_,
@@ -153,7 +217,16 @@ class SeriesScore(NeighbourScore):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild from reference windows and scales."""
+        """Rebuild from reference windows and scales.
+
+        Parameters
+        ----------
+        state : mapping
+
+        Returns
+        -------
+        SeriesScore
+        """
         score = cls(n_neighbors=state["n_neighbours"])
         score.usual_residuals_ = state["usual_residuals"]
         score.centre_, score.spread_ = state["centre"], state["spread"]

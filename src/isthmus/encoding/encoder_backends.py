@@ -101,7 +101,12 @@ class Backend(ABC):
 
 
 class TorchBackend(Backend):
-    """A copy of a torch module, in evaluation mode and without gradients."""
+    """A copy of a torch module, in evaluation mode and without gradients.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
 
     kind = "torch"
     takes_network_inputs = True
@@ -111,7 +116,21 @@ class TorchBackend(Backend):
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
 
     def run(self, inputs: Any) -> np.ndarray:
-        """Run the module on the device that its weights are on."""
+        """Run the module on the device that its weights are on.
+
+        Parameters
+        ----------
+        inputs : array or tensor of shape (n, ...)
+
+        Returns
+        -------
+        float32 array of shape (n, ...)
+
+        Raises
+        ------
+        DataError
+            When the module refuses them, or returns no tensor.
+        """
         if not isinstance(inputs, torch.Tensor):
             inputs = torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
         tensor = inputs
@@ -128,15 +147,34 @@ class TorchBackend(Backend):
             return codes.float().cpu().numpy()
 
     def digest(self) -> str:
-        """Return the SHA-256 of parameters and buffers."""
+        """Return the SHA-256 of parameters and buffers.
+
+        Returns
+        -------
+        str
+        """
         return digest(self.module)
 
     def versions(self) -> Any:
-        """Return torch's counts of changes of the tensors."""
+        """Return torch's counts of changes of the tensors.
+
+        Returns
+        -------
+        list
+        """
         return tensor_versions(self.module)
 
     def untrained(self, seed: int) -> TorchBackend | None:
-        """Return the module after `reset_parameters` of all layers, if that reaches all weights."""
+        """Return the module after `reset_parameters` of all layers, if that reaches all weights.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        TorchBackend or None
+        """
         fresh = TorchBackend(self.module)
         with isolated_random_state(seed):
             for layer in fresh.module.modules():
@@ -148,7 +186,12 @@ class TorchBackend(Backend):
 
 
 class OnnxBackend(Backend):
-    """An ONNX file with one input, whose first output is the code."""
+    """An ONNX file with one input, whose first output is the code.
+
+    Parameters
+    ----------
+    path : path
+    """
 
     kind = "onnx"
     takes_network_inputs = True
@@ -167,7 +210,21 @@ class OnnxBackend(Backend):
         return vars(self) | {"session": None}  # which cannot be copied
 
     def run(self, inputs: Any) -> np.ndarray:
-        """Run the graph with ONNX Runtime, in batches of its size where that is fixed."""
+        """Run the graph with ONNX Runtime, in batches of its size where that is fixed.
+
+        Parameters
+        ----------
+        inputs : array of shape (n, ...)
+
+        Returns
+        -------
+        float32 array of shape (n, ...)
+
+        Raises
+        ------
+        DataError
+            When their type is not that of the graph's input.
+        """
         session = self._opened()
         node = session.get_inputs()[0]
         values, dtype = np.asarray(inputs), _ONNX_TYPES.get(node.type, np.float32)
@@ -188,7 +245,12 @@ class OnnxBackend(Backend):
         return np.concatenate(parts)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the file."""
+        """Return the SHA-256 of the file.
+
+        Returns
+        -------
+        str
+        """
         return hashlib.sha256(self.content).hexdigest()
 
     def _opened(self) -> Any:
@@ -213,7 +275,12 @@ class OnnxBackend(Backend):
 
 
 class TransformerBackend(Backend):
-    """A copy of a fitted scikit-learn transformer."""
+    """A copy of a fitted scikit-learn transformer.
+
+    Parameters
+    ----------
+    transformer : fitted scikit-learn transformer
+    """
 
     kind = "scikit-learn"
 
@@ -229,14 +296,28 @@ class TransformerBackend(Backend):
         self.transformer = copy.deepcopy(transformer)
 
     def run(self, inputs: Any) -> np.ndarray:
-        """Transform the instances, images and series as one row each."""
+        """Transform the instances, images and series as one row each.
+
+        Parameters
+        ----------
+        inputs : array of shape (n, ...) or DataFrame
+
+        Returns
+        -------
+        float32 array of shape (n, n_components)
+        """
         rows = inputs.reshape(len(inputs), -1) if isinstance(inputs, np.ndarray) else inputs
         codes = self.transformer.transform(rows)
         codes = codes.toarray() if hasattr(codes, "toarray") else codes
         return np.asarray(codes, dtype=np.float32)
 
     def digest(self) -> str:
-        """Return the SHA-256 of class, parameters and fitted attributes."""
+        """Return the SHA-256 of class, parameters and fitted attributes.
+
+        Returns
+        -------
+        str
+        """
         total = hashlib.sha256()
         _update(total, self.transformer)
         return total.hexdigest()
@@ -268,11 +349,25 @@ class PrecomputedBackend(Backend):
     kind = name = PRECOMPUTED
 
     def run(self, inputs: Any) -> np.ndarray:
-        """Return the numbers of the table."""
+        """Return the numbers of the table.
+
+        Parameters
+        ----------
+        inputs : array of shape (n, m) or DataFrame
+
+        Returns
+        -------
+        float32 array of shape (n, m)
+        """
         return np.asarray(inputs, dtype=np.float32)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the name."""
+        """Return the SHA-256 of the name.
+
+        Returns
+        -------
+        str
+        """
         return hashlib.sha256(PRECOMPUTED.encode()).hexdigest()
 
 

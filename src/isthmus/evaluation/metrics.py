@@ -70,6 +70,10 @@ class ClassTally:
     def result(self) -> dict[str, Any]:
         """Return the metrics of all decisions, see `class_metrics`.
 
+        Returns
+        -------
+        dict
+
         Raises
         ------
         DataError

@@ -68,11 +68,26 @@ class ExportedDetector:
         self.outputs = ["code", self._score, self._verdict]
 
     def monitor_reference(self) -> MonitorReference:
-        """Return what a monitor compares new rows with."""
+        """Return what a monitor compares new rows with.
+
+        Returns
+        -------
+        MonitorReference
+        """
         return self.reference
 
     def observe(self, X: Any, groups: Any = None) -> Observed:
-        """Return what a monitor needs of instances in memory."""
+        """Return what a monitor needs of instances in memory.
+
+        Parameters
+        ----------
+        X, groups
+            As for `Exported.run`.
+
+        Returns
+        -------
+        Observed
+        """
         rows = self.exported.feed(X, groups)
         return self.observed(rows, self.exported.run_fed(rows, self.outputs))
 
@@ -87,6 +102,10 @@ class ExportedDetector:
             As `Exported.feed` returns them.
         values : mapping of str to array of shape (n, ...)
             At least `outputs`.
+
+        Returns
+        -------
+        Observed
         """
         columns, unseen = _columns(self.exported, rows)
         return Observed(
@@ -137,6 +156,10 @@ def monitored_heads(model: Path, exported: Exported) -> dict[str, ExportedDetect
         The graph's file.
     exported : Exported
         That graph.
+
+    Returns
+    -------
+    dict of str to ExportedDetector
 
     Raises
     ------

@@ -79,7 +79,18 @@ class PointHead:
 
     @classmethod
     def of_detector(cls, detector: Any, score: str, parts: str) -> Self:
-        """Return what an export holds of a fitted detector with `point_calibration_`."""
+        """Return what an export holds of a fitted detector with `point_calibration_`.
+
+        Parameters
+        ----------
+        detector : fitted AnomalyDetector
+        score, parts : str
+            Outputs of the graph.
+
+        Returns
+        -------
+        PointHead
+        """
         calibration, facts = detector.point_calibration_, detector.point_facts_
         channels = detector.encoder_.schema_.columns
         return cls(
@@ -107,7 +118,16 @@ class PointHead:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild from what `to_dict` returned."""
+        """Rebuild from what `to_dict` returned.
+
+        Parameters
+        ----------
+        plain : mapping
+
+        Returns
+        -------
+        PointHead
+        """
         columns, channels = plain["group_columns"], plain["channels"]
         return cls(**dict(plain) | {
             "group_columns": tuple(columns),
@@ -116,7 +136,12 @@ class PointHead:
         })  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return plain values, for JSON.
+
+        Returns
+        -------
+        dict
+        """
         columns, channels = self.group_columns, self.channels
         plain = asdict(self) | {
             "group_columns": list(columns),
@@ -131,6 +156,10 @@ class PointHead:
         """Return plain values without the calibration scores, of which `n_scores` says the number.
 
         What a client of the service needs: channels, columns, threshold and `facts`.
+
+        Returns
+        -------
+        dict
         """
         plain = self.to_dict()
         if self.groups is not None:
@@ -142,22 +171,62 @@ class PointHead:
         return Calibration(self.scores)
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """Return the p-value of each anomaly score of a time point, NaN where there is none."""
+        """Return the p-value of each anomaly score of a time point, NaN where there is none.
+
+        Parameters
+        ----------
+        scores : array of shape (m,)
+
+        Returns
+        -------
+        float64 array of shape (m,)
+        """
         return np.where(np.isnan(scores), np.nan, self._calibration.p_values(scores))
 
     def time_points(self, new: Any, **columns: Any) -> TimePoints:
-        """Return the time points of new data, see `isthmus.detection.time_points_as_at_fit`."""
+        """Return the time points of new data, see `isthmus.detection.time_points_as_at_fit`.
+
+        Parameters
+        ----------
+        new, **columns
+            As for `Exported.decide_points`.
+
+        Returns
+        -------
+        TimePoints
+        """
         return time_points_as_at_fit(new, self, self.channels, **columns).to_decide()
 
     def windows(self, points: TimePoints, size: int) -> Iterator[np.ndarray]:
-        """Yield the windows of time points, (k, window, c) each with k up to `size`."""
+        """Yield the windows of time points, (k, window, c) each with k up to `size`.
+
+        Parameters
+        ----------
+        points : TimePoints
+        size : int
+
+        Yields
+        ------
+        array of shape (k, window, c)
+        """
         places = WindowPlaces.cut(points.segments, self.window, self.stride)
         return places.chunks(points.values, size)
 
     def decide_scored(
         self, points: TimePoints, scores: np.ndarray, parts: np.ndarray
     ) -> PointDecisions:
-        """Decide on time points by the scores, (n,), and parts, (n, c), of all their windows."""
+        """Decide on time points by the scores, (n,), and parts, (n, c), of all their windows.
+
+        Parameters
+        ----------
+        points : TimePoints
+        scores : array of shape (n,)
+        parts : array of shape (n, c)
+
+        Returns
+        -------
+        PointDecisions
+        """
         at = 0
 
         def score(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +244,10 @@ class PointHead:
         points : TimePoints
         run : callable
             Runs the graph on windows (k, window, c) and returns the outputs that are named.
+
+        Returns
+        -------
+        PointDecisions
         """
 
         def score(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +259,15 @@ class PointHead:
 
 def point_head(heads: Mapping[str, PointHead], name: str | None) -> PointHead:
     """Return the head that decides on time points; a name is needed where there are several.
+
+    Parameters
+    ----------
+    heads : mapping of str to PointHead
+    name : str or None
+
+    Returns
+    -------
+    PointHead
 
     Raises
     ------

@@ -123,7 +123,21 @@ class ReferenceInstances:
     def of(
         cls, schema: Schema, X: Any, codes: np.ndarray, labels: Sequence[str], *, rebuilt: bool
     ) -> Self:
-        """Build reference instances from rows, their codes and labels."""
+        """Build reference instances from rows, their codes and labels.
+
+        Parameters
+        ----------
+        schema : Schema
+        X : array or DataFrame of n instances
+        codes : float32 array of shape (n, n_components)
+        labels : sequence of n str
+        rebuilt : bool
+            Whether they are reconstructions of codes, and not the instances themselves.
+
+        Returns
+        -------
+        ReferenceInstances
+        """
         if schema.kind == "table" and schema.columns is not None:
             stored = np.array(
                 [json.dumps(row, allow_nan=False) for row in plain_instances(schema, X)]
@@ -136,21 +150,53 @@ class ReferenceInstances:
         return len(self.codes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of the metadata: how many, and whether rebuilt."""
+        """Return the entry of the metadata: how many, and whether rebuilt.
+
+        Returns
+        -------
+        dict
+        """
         return {"n": len(self), "rebuilt": self.rebuilt}
 
     def plain(self, at: int) -> Any:
-        """Return the instance at a position as plain values, as `POST /predict` takes it."""
+        """Return the instance at a position as plain values, as `POST /predict` takes it.
+
+        Parameters
+        ----------
+        at : int
+
+        Returns
+        -------
+        list or dict
+        """
         if self.instances.dtype.kind == "U":
             return json.loads(str(self.instances[at]))
         return self.instances[at].tolist()
 
     def label(self, at: int) -> str | None:
-        """Return the label at a position, None where there is none."""
+        """Return the label at a position, None where there is none.
+
+        Parameters
+        ----------
+        at : int
+
+        Returns
+        -------
+        str or None
+        """
         return str(self.labels[at]) or None
 
     def to_bytes(self, digest: str) -> bytes:
-        """Return the file's content, with the digest of the encoder that gave the codes."""
+        """Return the file's content, with the digest of the encoder that gave the codes.
+
+        Parameters
+        ----------
+        digest : str
+
+        Returns
+        -------
+        bytes
+        """
         file = BytesIO()
         np.savez_compressed(
             file,
@@ -175,6 +221,10 @@ def read_references(
     facts : mapping
         Its metadata.
     schema : Schema
+
+    Returns
+    -------
+    ReferenceInstances or None
 
     Raises
     ------

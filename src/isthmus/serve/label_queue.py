@@ -178,6 +178,15 @@ def read_queue(path: str | Path) -> tuple[list[tuple[int, dict[str, Any]]], list
 
     The last line is cut short where a process was killed while it wrote: no answer was given for
     it, and it is one of the damaged.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    lines : list of (int, dict)
+    damaged : list of RejectedLine
     """
     found, rejected = [], []
     with user_path(path).open("rb") as file:

@@ -79,7 +79,12 @@ class Notes:
         return [tuple(row[name] for name in columns) for row in rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keys to add to an answer: `warnings`, and the others that are not empty."""
+        """Return the keys to add to an answer: `warnings`, and the others that are not empty.
+
+        Returns
+        -------
+        dict
+        """
         plain: dict[str, Any] = {"warnings": self.warnings}
         if self.identifiers is not None:
             plain["identifiers"] = self.identifiers
@@ -89,6 +94,15 @@ class Notes:
 
     def take_labels(self, frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         """Take the column of labels out of a table, unless it is one of the instances too.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        schema : Schema
+
+        Returns
+        -------
+        DataFrame
 
         Raises
         ------
@@ -117,7 +131,12 @@ class Notes:
         return frame.drop(columns=frame.columns[at])
 
     def identify(self, identifiers: list[dict[str, Any]]) -> None:
-        """Add identifiers of all instances."""
+        """Add identifiers of all instances.
+
+        Parameters
+        ----------
+        identifiers : list of dict
+        """
         pairs = zip(self.identifiers or [{}] * len(identifiers), identifiers, strict=True)
         self.identifiers = [one | other for one, other in pairs]
 

@@ -89,7 +89,12 @@ class Settings:
     best_by: str | None = "validation_loss"
 
     def plain(self) -> dict[str, Any]:
-        """Return what decides the weights, as plain JSON values."""
+        """Return what decides the weights, as plain JSON values.
+
+        Returns
+        -------
+        dict
+        """
         device = self.device.type
         return self.__dict__ | {"device": device, "precision": str(self.precision)}
 
@@ -239,7 +244,17 @@ def measure(
 
 
 def cross_entropy(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-    """Objective for labelled batches `(x, y)`: cross-entropy, with accuracy beside it."""
+    """Objective for labelled batches `(x, y)`: cross-entropy, with accuracy beside it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    batch : (x, y)
+
+    Returns
+    -------
+    dict of str to tensor
+    """
     x, y = batch
     logits = network(x).float()
     return {
@@ -389,7 +404,12 @@ _raises_interrupts: ContextVar[bool] = ContextVar("raises_interrupts", default=F
 
 @contextmanager
 def raising_interrupts() -> Iterator[None]:
-    """Let KeyboardInterrupt end the block, which trains several networks one after another."""
+    """Let KeyboardInterrupt end the block, which trains several networks one after another.
+
+    Yields
+    ------
+    None
+    """
     before = _raises_interrupts.set(True)
     try:
         yield

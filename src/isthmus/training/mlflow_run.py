@@ -24,6 +24,14 @@ MAX_VALUE = 500
 def mlflow_experiment(log_dir: str | Path) -> str | None:
     """Return the experiment that `log_dir` names as `mlflow:EXPERIMENT`; None for a folder.
 
+    Parameters
+    ----------
+    log_dir : str or path
+
+    Returns
+    -------
+    str or None
+
     Examples
     --------
     >>> mlflow_experiment("mlflow:press"), mlflow_experiment("mlflow:"), mlflow_experiment("runs")
@@ -84,7 +92,13 @@ class MLflowRun(Callback):
             ) from error
 
     def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
-        """Write the epoch's numbers; a store that fails is warned about, and training goes on."""
+        """Write the epoch's numbers; a store that fails is warned about, and training goes on.
+
+        Parameters
+        ----------
+        record, network, improved
+            See `Callback.on_epoch_end`.
+        """
         if self._failed:
             return
         try:

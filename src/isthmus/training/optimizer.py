@@ -85,7 +85,12 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Update all parameters that have a gradient."""
+        """Update all parameters that have a gradient.
+
+        Parameters
+        ----------
+        lr : float
+        """
         self.lr = lr
         for rule in AVERAGES:
             self._step(rule, lr)
@@ -128,7 +133,12 @@ class Optimizer:
             parameter.grad = None
 
     def load(self, state: OptimizerState) -> None:
-        """Copy a state: by number of the parameter and by name."""
+        """Copy a state: by number of the parameter and by name.
+
+        Parameters
+        ----------
+        state : mapping
+        """
         for index, values in state.items():
             for name, value in values.items():
                 self.state[index][name].copy_(value)

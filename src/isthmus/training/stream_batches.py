@@ -48,14 +48,28 @@ class ShufflePlan:
         return self.first_step * self.batch_size
 
     def lengths(self) -> Iterator[int]:
-        """Yield the number of this rank's rows in each batch that is trained on."""
+        """Yield the number of this rank's rows in each batch that is trained on.
+
+        Yields
+        ------
+        int
+        """
         for first in range(self.first_position, self.n_rows, self.batch_size):
             n = min(self.batch_size, self.n_rows - first)
             start, stop = shard_bounds(n, self.rank, self.world_size)
             yield stop - start
 
     def trainers(self, positions: np.ndarray) -> np.ndarray:
-        """Return the rank that trains on the row at each position, `ALL` or `NONE`."""
+        """Return the rank that trains on the row at each position, `ALL` or `NONE`.
+
+        Parameters
+        ----------
+        positions : int array
+
+        Returns
+        -------
+        int array of the same shape
+        """
         ranks = _ranks(self.batch_size, self.world_size)[positions % self.batch_size]
         n_last = self.n_rows % self.batch_size
         last = positions >= self.n_rows - n_last
@@ -115,6 +129,10 @@ class Sends:
         """Return for each rank the rows to send to it, in the order of their positions.
 
         Rows are counted among those that this rank reads.
+
+        Returns
+        -------
+        list of int arrays
         """
         positions = np.flatnonzero(self._is_read[self._order])
         rows = (np.cumsum(self._is_read) - 1)[self._order[positions]]
@@ -124,11 +142,21 @@ class Sends:
         ]
 
     def counts(self) -> np.ndarray:
-        """Return the number of rows received from each rank, shape (world_size,)."""
+        """Return the number of rows received from each rank, shape (world_size,).
+
+        Returns
+        -------
+        int array of shape (world_size,)
+        """
         return np.bincount(self._readers[self.rows], minlength=self._plan.world_size)
 
     def slots(self) -> np.ndarray:
-        """Return the index in `rows` of each row received, in the order of the ranks."""
+        """Return the index in `rows` of each row received, in the order of the ranks.
+
+        Returns
+        -------
+        int array
+        """
         return np.argsort(self._readers[self.rows], kind="stable")
 
 
@@ -207,6 +235,15 @@ class StreamBatches(TrainingRows):
 
         With several processes, this rank's shard of each batch. A later `first_step`, counted
         from 0, resumes an epoch.
+
+        Parameters
+        ----------
+        batch_size, device, rank, world_size, first_step
+            See `Batches.shuffled`.
+
+        Yields
+        ------
+        tuple of tensors
         """
         if world_size > 1:
             cpu_group()  # created by all at this point, and not at any time by a thread

@@ -76,12 +76,7 @@ class RowOrder:
         self.first = self.last = np.nan
 
     def update(self, values: np.ndarray) -> None:
-        """Add the next values, shape (n,); NaN is skipped.
-
-        Parameters
-        ----------
-        values : float array of shape (n,)
-        """
+        """Add the next values, shape (n,); NaN is skipped."""
         values = values[~np.isnan(values)]
         if not len(values):
             return
@@ -92,12 +87,7 @@ class RowOrder:
         self.extend(own)
 
     def extend(self, later: RowOrder) -> None:
-        """Add the steps of later rows.
-
-        Parameters
-        ----------
-        later : RowOrder
-        """
+        """Add the steps of later rows."""
         if not later.n:
             return
         if self.n:
@@ -109,19 +99,7 @@ class RowOrder:
         self.n_up, self.n_down = self.n_up + later.n_up, self.n_down + later.n_down
 
     def describe(self, name: str, column: Column, fix: str) -> str | None:
-        """Return the warning about a column of numbers or dates that follows the row order.
-
-        Parameters
-        ----------
-        name : str
-        column : Column
-        fix : str
-            How to leave the column out.
-
-        Returns
-        -------
-        str or None
-        """
+        """Return the warning about a column of numbers or dates that follows the row order."""
         if column.type not in ("number", "date") or self.n < MIN_ORDERED:
             return None
         steps = self.n - 1
@@ -164,10 +142,6 @@ def describe_extremes(
     inputs : ValueInputs
         Of the column.
     column : Column
-
-    Returns
-    -------
-    str
     """
     others = f", and {n - 1:,} more such values" if n > 1 else ""
     scales = abs(value - inputs.fill) / inputs.scale
@@ -189,10 +163,6 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
     schema : Schema
     preprocessor : Preprocessor
         Learned from these rows or from some of them.
-
-    Returns
-    -------
-    list of str
     """
     instances = as_instances(X)
     X = instances.held
@@ -226,12 +196,7 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
 
 
 def issue_warnings(texts: Sequence[str]) -> None:
-    """Issue a `DataWarning` for each text.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    """
+    """Issue a `DataWarning` for each text."""
     for text in texts:
         row = text.named if isinstance(text, WarningText) else ()
         warnings.warn(DataWarning(text, *row), stacklevel=2)
@@ -251,10 +216,6 @@ def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[
     schema : Schema
     leave : set of int
         Columns not to look at.
-
-    Returns
-    -------
-    list of str
     """
     numbers = [at for at, column in enumerate(schema.types) if column.type == "number"]
     found = []
@@ -384,16 +345,7 @@ def more_missing_values(
 
 
 def describe_missing(found: dict[str, Any]) -> str:
-    """Return the warning about a column that `more_missing_values` found.
-
-    Parameters
-    ----------
-    found : dict
-
-    Returns
-    -------
-    str
-    """
+    """Return the warning about a column that `more_missing_values` found."""
     return (
         f"column {found['column']!r} lacks the value in {found['n_missing']:,} of "
         f"{found['n']:,} rows ({100 * found['share']:.3g} %), and lacked it in "
@@ -404,14 +356,6 @@ def describe_missing(found: dict[str, Any]) -> str:
 
 def describe_empty_rows(n_empty: int, n: int) -> list[str]:
     """Return the warning about rows of a table without any value; nothing where there are none.
-
-    Parameters
-    ----------
-    n_empty, n : int
-
-    Returns
-    -------
-    list of str
 
     Examples
     --------
@@ -428,33 +372,13 @@ def describe_empty_rows(n_empty: int, n: int) -> list[str]:
 
 
 def column_name(schema: Schema, at: int) -> str:
-    """Return how a column of a table, or a channel, is called in a message.
-
-    Parameters
-    ----------
-    schema : Schema
-    at : int
-
-    Returns
-    -------
-    str
-    """
+    """Return how a column of a table, or a channel, is called in a message."""
     word = "channel" if schema.kind == "series" else "column"
     return f"{word} {at if schema.columns is None else repr(schema.columns[at])}"
 
 
 def leave_out(schema: Schema, at: int) -> str:
-    """Return how to leave a column out, for a message.
-
-    Parameters
-    ----------
-    schema : Schema
-    at : int
-
-    Returns
-    -------
-    str
-    """
+    """Return how to leave a column out, for a message."""
     return _leave_out(at if schema.columns is None else schema.columns[at])
 
 
@@ -499,17 +423,7 @@ def _channel_warnings(
 
 
 def channel_inputs(preprocessor: SeriesPreprocessor, channel: int) -> ValueInputs:
-    """Return mean, scale and usual range of a channel as those of a column.
-
-    Parameters
-    ----------
-    preprocessor : SeriesPreprocessor
-    channel : int
-
-    Returns
-    -------
-    ValueInputs
-    """
+    """Return mean, scale and usual range of a channel as those of a column."""
     mean, scale = float(preprocessor.mean[channel]), float(preprocessor.scale[channel])
     usual = preprocessor.usual[channel] if preprocessor.usual else None
     return ValueInputs(mean, mean, scale, usual=usual)

@@ -171,7 +171,16 @@ class WindowReader:
         return self.label is not None
 
     def lay_out(self, source: str) -> list[FileRange]:
-        """Find where a file's windows begin, and divide them into chunks."""
+        """Find where a file's windows begin, and divide them into chunks.
+
+        Parameters
+        ----------
+        source : str
+
+        Returns
+        -------
+        list of FileRange
+        """
         with self.store.open(source) as file:
             parquet, groups = open_parquet(file, source, self._of_files)
             row_groups = np.cumsum([0, *(group.num_rows for group in groups)])
@@ -218,6 +227,11 @@ class WindowReader:
     def warn_of_unused(self, name: str) -> None:
         """Warn of rows that are in no window of any file, and of classes that no window has.
 
+        Parameters
+        ----------
+        name : str
+            What to call the table.
+
         Raises
         ------
         DataError
@@ -231,7 +245,17 @@ class WindowReader:
                 warnings.warn(f"{name}: {message}", stacklevel=6)  # whoever called `load`
 
     def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
-        """Read the rows of a chunk and cut its windows."""
+        """Read the rows of a chunk and cut its windows.
+
+        Parameters
+        ----------
+        file_range : FileRange
+        label, keys : bool
+
+        Returns
+        -------
+        Chunk
+        """
         source = file_range.files[0]
         here = self._cut[source]
         spans = here.spans(file_range.start, file_range.stop)
@@ -278,7 +302,12 @@ class WindowReader:
         return Chunk(0, X, y, frame, through)
 
     def key_types(self) -> dict[str, pa.DataType]:
-        """Return what says where a window lies, and the key columns."""
+        """Return what says where a window lies, and the key columns.
+
+        Returns
+        -------
+        dict of str to pyarrow.DataType
+        """
         types = self._of_files.types
         of = {"first_time": self.time, "last_time": self.time}
         of |= dict(zip(self._places, self.groups, strict=False))
@@ -289,11 +318,25 @@ class WindowReader:
         return places | {name: types[name] for name in self.keys}
 
     def stamp(self, source: str) -> dict[str, Any]:
-        """Return size and time of a file."""
+        """Return size and time of a file.
+
+        Parameters
+        ----------
+        source : str
+
+        Returns
+        -------
+        dict
+        """
         return self.store.stamp(source)
 
     def describe(self) -> str:
-        """Return what an instance looks like."""
+        """Return what an instance looks like.
+
+        Returns
+        -------
+        str
+        """
         channels = f" and {len(self.channels)} channels" if len(self.channels) > 1 else ""
         return f"series of {self.window} time steps{channels}"
 

@@ -96,6 +96,15 @@ class WindowOptions:
         """Return the group columns of a table that is not cut, and the options without them.
 
         Beside another option for long tables they are those of one, see `check_applicable`.
+
+        Parameters
+        ----------
+        kind : {"auto", "images", "series", "table"}
+
+        Returns
+        -------
+        groups : tuple of str
+        options : WindowOptions
         """
         if kind == "series" or self.given != ["group"]:
             return (), self
@@ -132,7 +141,23 @@ class WindowOptions:
 
 
 def window_as_at_fit(window: int | str | None, steps: int) -> int:
-    """Return the length of the windows at fit, after a check that no other is asked for."""
+    """Return the length of the windows at fit, after a check that no other is asked for.
+
+    Parameters
+    ----------
+    window : int, "auto" or None
+    steps : int
+        Time steps of a window at fit.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    DataError
+        When another length is asked for.
+    """
     if window not in (None, "auto", steps):
         raise DataError(
             f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
@@ -209,6 +234,10 @@ def choose_windows(
         together. None is that where the window is chosen, and otherwise the window.
     channels : sequence of str
         Their names, for the reason.
+
+    Returns
+    -------
+    WindowChoice
 
     Raises
     ------

@@ -75,6 +75,10 @@ class UnusedRows:
             Whether stretches without a reading are among the gaps.
         by_point : bool
             Whether time points are decided.
+
+        Returns
+        -------
+        list of str
         """
         messages = []
         if self.n_without:
@@ -115,6 +119,10 @@ def unused_rows(
     window, stride : int
     name : callable
         Returns the name of a group code, such as "group 'A'".
+
+    Returns
+    -------
+    UnusedRows
 
     Examples
     --------
@@ -197,6 +205,10 @@ class LabelCounts:
 
         Without `normal` numbers that mark what is unlabelled are no classes: 0 beside -1 and 1,
         and -1 beside others.
+
+        Returns
+        -------
+        list of str
         """
         signs = -1 in self._counts and set(self._counts) <= {-1, 0, 1}
         unlabelled = None if self.cutting.normal is not None else 0 if signs else -1
@@ -237,7 +249,20 @@ def load_long_table(
     drop: Sequence[str] = (),
     csv: CsvOptions | None = None,
 ) -> Dataset:
-    """Cut the file of a table into windows, see `read_table` and `series_from_frame`."""
+    """Cut the file of a table into windows, see `read_table` and `series_from_frame`.
+
+    Parameters
+    ----------
+    path : path
+    cutting : WindowOptions
+    label : str, optional
+    keys, drop : sequence of str
+    csv : CsvOptions, optional
+
+    Returns
+    -------
+    Dataset
+    """
     names = [*keys, *cutting.groups]
     frame, where = read_table(
         path, label=label, normal=cutting.normal, keys=names, as_written=False, csv=csv
@@ -381,7 +406,19 @@ def _too_short(table: LongTable, points: TimePoints) -> str:
 def too_short(
     source: str, rows: int, group: str, window: int, has_gaps: bool, as_at_fit: bool = False
 ) -> str:
-    """Return the error text for a source whose longest series is shorter than a window."""
+    """Return the error text for a source whose longest series is shorter than a window.
+
+    Parameters
+    ----------
+    source, group : str
+        In words.
+    rows, window : int
+    has_gaps, as_at_fit : bool
+
+    Returns
+    -------
+    str
+    """
     shorter = f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table"
     if as_at_fit:
         shorter = f"; windows are those at fit: pass {window} rows or more in a row"
