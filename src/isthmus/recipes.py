@@ -177,7 +177,7 @@ class Row:
     options : mapping
         Of the objective.
     n_components : "auto" or function of the number of values
-        `"auto"` leaves it to `isthmus.networks.architecture`.
+        `"auto"` leaves it to `isthmus.networks.choose_n_components`.
     hidden_layer_sizes : "auto" or tuple of int
         `()` is a linear network.
     lr : float or function of the batch size

@@ -144,7 +144,7 @@ def decisions(
     alpha: float | None = None,
     by_class: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Return what a head decides for instances, by name of `isthmus.data.predictions.DECISIONS`.
+    """Return what a head decides for instances, by name of `isthmus.data.DECISIONS`.
 
     The network runs once: a detector's verdicts and p-values come from the same scores. With
     `alpha` the p-values of classes are among it, `by_class` as in `CodeClassifier.predict_set`.

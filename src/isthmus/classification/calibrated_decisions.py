@@ -314,7 +314,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         """Return which predicted classes can be accepted: at most `max_error` of these are wrong.
 
         The promise of selection with guaranteed risk (Geifman and El-Yaniv, 2017), by a bound for
-        all thresholds at once, see `isthmus.classification.acceptance`. It concerns instances of
+        all thresholds at once, see `Acceptance`. It concerns instances of
         the head's classes; `rejection_rate` rejects those of no class, and is a promise of its own.
 
         Parameters

@@ -191,7 +191,7 @@ def affinity(distances: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
     Parameters
     ----------
     distances, rows : arrays of shape (n, k)
-        As `isthmus._core.nearest_neighbors.find_nearest_others` gives them.
+        Of the k nearest other rows of each row, nearest first, and their numbers.
 
     Returns
     -------

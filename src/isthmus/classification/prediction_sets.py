@@ -296,7 +296,7 @@ class ClassCalibration:
         With probability `confidence` over the calibration instances, the share of wrong predictions
         among accepted instances is at most `max_error`, where these are independent draws from the
         same source as the calibration instances. All thresholds are tested at once, see
-        `isthmus.classification.acceptance`, and the one that accepts most is returned.
+        `isthmus.classification.accept_most_certain`, and the one that accepts most is returned.
 
         Parameters
         ----------

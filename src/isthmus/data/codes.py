@@ -49,7 +49,7 @@ class StoredCodes(Instances):
     hashes : uint64 array of shape (n,) or None
         Row hashes, by which an instance is recognised.
     residuals : float32 array of shape (n, k) or None
-        Residuals, as in `isthmus.detection.features.Features`.
+        Residuals, as in `isthmus.detection.Features`.
     y : array of shape (n,) or None
         Labels, unchanged.
     name : str

@@ -341,7 +341,7 @@ class Dataset(InstanceSource):
 
         Windows of a long table are split by groups, or by time within each group, and
         training windows that share a row with a test window are dropped: see
-        `isthmus.data.windows.cutting.split_windows`. Other data is split at random. The split
+        `isthmus.data.windows.split_windows`. Other data is split at random. The split
         is stratified by class when every class has at least two instances and both sets can
         hold an instance of each class. The order of the instances is unchanged.
 

@@ -108,7 +108,7 @@ def load(
     window, stride : int, "auto" or None
         Rows in a window, and from the beginning of one to the next. Without a window, or with
         "auto", both are chosen from the data; of a given window without a stride, windows share no
-        row. See `isthmus.data.windows.window_choice.choose_windows`. What is read chunk by chunk
+        row. See `isthmus.data.windows.choose_windows`. What is read chunk by chunk
         needs a window. No window is of two groups or crosses a gap in time.
     resample : str, float or None
         Average the rows of a long table in bins of this width: "1s", "5min", or of times that are
@@ -166,7 +166,7 @@ def load(
         been read yet; of files that are cut into windows also times and groups.
         `Splits` when the source says which part is for testing. Of a long table, `windows`
         says where each instance lies in it, and `y` is one label a window (see
-        `isthmus.data.windows.cutting.deciding_rows` for windows of several labels).
+        `isthmus.data.windows.deciding_rows` for windows of several labels).
 
     Raises
     ------

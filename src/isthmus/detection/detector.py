@@ -97,7 +97,7 @@ class AnomalyDetector(
     method : str, default="auto"
         Without labels one of `"combined"`, `"neighbours"`, `"mahalanobis"`, `"reconstruction"`,
         and of windows of series `"series"`; `"auto"` takes `"series"` for these and `"combined"`
-        for all others. See the classes in `isthmus.detection.scores` and `series_score` for
+        for all others. See `isthmus.detection.NeighbourScore`, `MahalanobisScore`, ... for
         formulas and sources. `"head"` is a classifier on codes, residuals and that score, which
         needs labels; `"blend"`, which `"auto"` takes when some instances are labelled abnormal
         (but for series by time point), weighs it against the score without labels by
@@ -122,13 +122,13 @@ class AnomalyDetector(
         True and False, need it. Later labels are read by it too, unless another is stated.
     missing : {"unusual", "ignore", "error"}, default="unusual"
         What a missing value means where none or few were at fit: it is unusual (see
-        `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused (where none
+        `isthmus.detection.MissingPenalty`), counts as the median, or is refused (where none
         was at fit).
     contamination : float in (0, 0.5), "auto" or None, default=None
         Largest share of rows without a label that are abnormal; `"auto"` is 0.1. Rows that may be
         abnormal are then found in a first round and not fitted on, and the highest calibration
         scores are left out as far as there are more than a tail of normal ones explains: see
-        `isthmus.detection.contamination` and, for what is promised, `docs/detection.md`. It is
+        `isthmus.detection.Contamination` and, for what is promised, `docs/detection.md`. It is
         no share of rows to be predicted abnormal, as `contamination` of scikit-learn is. Without
         it all rows count as normal. Not with groups, `X_calibration` or series by time point.
     false_alarms : str, optional
@@ -169,7 +169,7 @@ class AnomalyDetector(
         detector that was loaded has none.
     label_curve_ : list of dict
         With labels: mean AUROC of head and label-free score on held-out rows, for growing
-        numbers of abnormal labels. See `isthmus.detection.labelled_scores`.
+        numbers of abnormal labels. See `isthmus.detection.LabelCurve`.
     wins_from_ : int or None
         Number of abnormal labels from which the head is better there; None when it never is.
     head_weight_ : float in [0, 1] or None
@@ -190,7 +190,7 @@ class AnomalyDetector(
         number; `contamination_.facts(reference_set_.hashes)` are plain values.
     unlabelled_abnormal_ : dict or None
         Where a warning says that unlabelled calibration rows score as labelled abnormal ones do:
-        `n_as_high`, `n_unlabelled` and `score`, see `isthmus.detection.contamination`.
+        `n_as_high`, `n_unlabelled` and `score`, see `contamination`.
     point_facts_ : dict
         Of series by time point: threshold, what it is asked to hold, and the false alarms realised
         on stretches of normal data that nothing had seen. None of others.

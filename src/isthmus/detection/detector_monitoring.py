@@ -125,7 +125,7 @@ class MonitoringMixin:
         Monitor
             Its `update(X, time=None)` takes later instances in the order in which they come; of a
             detector of time points later series, of which blocks of time are compared, see
-            `isthmus.detection.block_monitoring`.
+            `isthmus.detection.block_length`.
 
         Raises
         ------

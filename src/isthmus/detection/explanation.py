@@ -155,7 +155,7 @@ class ExplainedDecisionsMixin:
     def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
         """Return the residual of each feature and the nearest normal training rows by code.
 
-        See `isthmus.detection.explanation.Explanation`.
+        See `isthmus.detection.Explanation`.
 
         Parameters
         ----------

@@ -74,7 +74,7 @@ class PointGroups:
     Each group has its own held-out blocks of time, thinned by its own mean size of clusters. Those
     whose blocks are too few for the rate share one calibration of all of their blocks, where these
     together are enough; otherwise, and of a group that was not there at fit, the blocks of all
-    groups calibrate: the rule of `isthmus.detection.group_calibration`.
+    groups calibrate: the rule of `isthmus.detection.GroupCalibration`.
 
     Attributes
     ----------
@@ -329,12 +329,12 @@ class PointDecisions:
     def alarms(
         self, *, merge_gap: int = 0, min_length: int = 1, causal: bool = False
     ) -> pd.DataFrame:
-        """Return a row for each alarm, see `isthmus.detection.alarms.alarm_table`.
+        """Return a row for each alarm, see `isthmus.detection.alarm_table`.
 
         Parameters
         ----------
         merge_gap, min_length : int
-            See `isthmus.detection.alarms.find_alarms`.
+            See `isthmus.detection.find_alarms`.
         causal : bool, default=False
             Whether the scores use no later time points, which says when an alarm was known.
         """

@@ -44,7 +44,7 @@ class SeriesScore(NeighbourScore):
     """Logarithm of the mean distance to the three nearest training windows, in statistics.
 
     Of each channel, standardised, a window has eight statistics (see
-    `isthmus.detection.features.window_statistics`). The last of them, the root mean square r of
+    `isthmus.detection.window_statistics`). The last of them, the root mean square r of
     the residual, becomes `log(r / u + 0.1)` with u its root mean square over the training
     windows. Each is then standardised over the training windows, and the score is ::
 

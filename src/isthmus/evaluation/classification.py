@@ -180,7 +180,7 @@ def evaluate(
         and the summed loss are held in memory.
     y : array of shape (n,); None with a stream
         Their labels, which need not be written as the head's classes are: "0" is 0, see
-        `isthmus.data.labels.ClassMatcher`. Instances without one (None, NaN, empty text, and -1
+        `isthmus.data.ClassMatcher`. Instances without one (None, NaN, empty text, and -1
         unless that is a class of the head) are left out. A label that is no class of the head
         counts as wrong.
     X_train, y_train : like X and y

@@ -54,7 +54,7 @@ class FeatureValues:
     difference : str
         Input minus reconstruction, of the same shape.
     summary : str
-        The residuals of `isthmus.detection.features.Features`, (n, k), float32.
+        The residuals of `isthmus.detection.Features`, (n, k), float32.
     error : str
         The reconstruction error, (n,), float64.
     signed : bool

@@ -109,7 +109,7 @@ class ReferenceInstances:
         "" where there is none.
     instances : array of shape (k, *shape), or of text, shape (k,)
         As the graph takes them; of a table with names a JSON object a row, see
-        `isthmus.export.reference_instances.plain_instances`.
+        `isthmus.export.plain_instances`.
     rebuilt : bool
         Whether the instances are reconstructions of codes and not original rows.
     """

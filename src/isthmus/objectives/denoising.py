@@ -93,9 +93,8 @@ class Denoising(Objective):
     Parameters
     ----------
     corruptions : str or sequence of str, default="auto"
-        `"gaussian"`, `"masking"`, `"salt_and_pepper"`, `"swapping"`, see
-        `isthmus.objectives.denoising`. `"auto"` is all that suit the kind: swapping for
-        tables, salt and pepper for images.
+        `"gaussian"`, `"masking"`, `"salt_and_pepper"`, `"swapping"`. `"auto"` is
+        all that suit the kind: swapping for tables, salt and pepper for images.
     level : (float, float), default=(0.0, 0.5)
         Lowest and highest: standard deviation in the network's units for `"gaussian"`, share
         of the values for the others (at most 1 is meaningful).

@@ -50,7 +50,7 @@ class SpanReader:
     source : str
     cut : FileWindows
     free_roles : sequence of str
-        See `isthmus.data.windows.long_table.as_numbers`.
+        See `isthmus.data.windows.as_numbers`.
     """
 
     store: FileStore

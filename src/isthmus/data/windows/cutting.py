@@ -218,7 +218,7 @@ def deciding_rows(
     Parameters
     ----------
     y : array of shape (n,)
-        Labels of the rows; those without one see `isthmus.data.labels.MISSING`.
+        Labels of the rows; those without one see `isthmus.data.MISSING`.
     first : int array of shape (n_windows,)
         First row of each window.
     window : int, or int array of shape (n_windows,)

@@ -53,7 +53,7 @@ class WindowOptions:
     channels : tuple of str or None
         Channel columns; None takes all remaining columns.
     window_label : {"any", "majority", "last"} or None
-        Rule for the labels of windows, see `isthmus.data.windows.cutting.deciding_rows`.
+        Rule for the labels of windows, see `isthmus.data.windows.deciding_rows`.
     normal : str, int, float, bool or None
         The label that means normal, for that rule.
     resample : str, float or None
