@@ -314,8 +314,8 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         """Return which predicted classes can be accepted: at most `max_error` of these are wrong.
 
         The promise of selection with guaranteed risk (Geifman and El-Yaniv, 2017), by a bound for
-        all thresholds at once, see `Acceptance`. It concerns instances of
-        the head's classes; `rejection_rate` rejects those of no class, and is a promise of its own.
+        all thresholds at once, see `Acceptance`. It concerns instances of the head's classes;
+        `rejection_rate` rejects those of no class, and is a promise of its own.
 
         Parameters
         ----------
@@ -480,14 +480,9 @@ def describe_lacking(
     ----------
     calibration : ClassCalibration
     classes : array of shape (n_classes,)
-    lacking : int array
-        Positions of the classes, see `ClassCalibration.lacking`.
+    lacking : int array, see `ClassCalibration.lacking`
     alpha, by_class
         As for `CodeClassifier.predict_set`.
-
-    Returns
-    -------
-    str
     """
     needed = f"alpha={alpha:g} needs {int(np.ceil(1 / alpha - 1 - 1e-9)):,}"
     if not by_class:

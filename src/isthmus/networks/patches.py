@@ -20,6 +20,9 @@ SHARE = 4
 N_FILTERS = 64
 #: Images that features are fitted on, at most.
 MAX_IMAGES = 4096
+#: Standard deviation of a feature. Those of trained numbers are near 1, and distances between codes
+#: should be theirs most of all: heads standardise, but detectors measure distances as they are.
+DEVIATION = 0.5
 SIDE = 5  # of a patch
 CELLS = 4  # along each side of the image, in which features are averaged
 #: Share of patches to which a filter does not respond.
@@ -104,7 +107,7 @@ class PatchFeatures(nn.Sequential):
         the directions v have the largest vᵀ(S - W)v / vᵀ(W + ρI)v, where ρ is 0.3 of the mean of
         S's diagonal: regularised canonical correlations between views, which are what a linear
         network learns by VICReg (Balestriero and LeCun, 2022). Without views they are principal
-        components. Over the views each has the mean 0 and the variance 1.
+        components. Over the views each has the mean 0 and the standard deviation 0.5.
 
         Parameters
         ----------
@@ -145,7 +148,8 @@ class PatchFeatures(nn.Sequential):
         directions *= directions.gather(0, largest).sign()
         spread = (directions * (in_all @ directions)).sum(dim=0).clamp_min(0.0).sqrt()
         least = _NO_SPREAD * math.sqrt(mean_square)
-        weight = torch.where(spread > least, directions / spread.clamp_min(least), 0.0).T
+        scaled = DEVIATION * directions / spread.clamp_min(least)
+        weight = torch.where(spread > least, scaled, 0.0).T
         linear.weight.zero_()[:width] = weight.float()
         linear.bias.zero_()[:width] = (-weight @ mean).float()
 
