@@ -165,7 +165,7 @@ def test_an_interrupted_save_leaves_the_old_bundle_whole(bundle, image_fit, head
     def disk_full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("isthmus.bundle.bundle.write_head", disk_full)
+    monkeypatch.setattr("isthmus.bundle.head_folders.write_head", disk_full)
     with pytest.raises(OSError, match="No space"):
         save_bundle(bundle, image_fit, heads)
     assert {p.name: p.read_bytes() for p in bundle.iterdir() if p.is_file()} == before
