@@ -282,8 +282,8 @@ print(f"found: {abnormal[~zero_in_test].mean():.1%} of the other digits")
 #
 # On MNIST itself, with all 60,000 images, 50 epochs and a linear head, the network of this page
 # reaches a test accuracy of 96.9 %. Leaving out ``recipe="reference"`` gives another network and
-# another objective, which take minutes on two cores: 98.8 % with the same head and the same 128
-# numbers, and 96.0 % from a hundred labels, where raw pixels give 73.1 %. The :doc:`measurements
+# another objective, which take minutes on two cores: 99.0 % with the same head and the same 128
+# numbers, and 96.2 % from a hundred labels, where raw pixels give 73.1 %. The :doc:`measurements
 # </measured>` have the table, and the command that prints it.
 #
 # A step further: :doc:`concepts </concepts>` explains the words, :doc:`objectives </objectives>`
