@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import scipy.linalg
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
@@ -94,7 +93,8 @@ class PatchFeatures(nn.Sequential):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        return torch.cat([super(PatchFeatures, self).forward(part) for part in self._split(x)])
+        forward = super().forward
+        return torch.cat([forward(part) for part in x.split(self._images_at_a_time)])
 
     @torch.no_grad()
     def fit(
@@ -177,23 +177,17 @@ class PatchFeatures(nn.Sequential):
         conv.bias.copy_(-(filters @ mean + threshold) / scale)
 
     def _before_map(self, images: torch.Tensor) -> torch.Tensor:
-        layers = list(self)[:-1]
-        outputs = []
-        for part in self._split(images):
-            value = part
-            for layer in layers:
-                value = layer(value)
-            outputs.append(value)
-        return torch.cat(outputs)
-
-    def _split(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        yield from x.split(self._images_at_a_time)
+        layers = nn.Sequential(*list(self)[:-1])
+        return torch.cat([layers(part) for part in images.split(self._images_at_a_time)])
 
 
 def _centers(rows: torch.Tensor) -> torch.Tensor:
     """Return the centers of `N_FILTERS` clusters of rows; of fewer rows these, repeated."""
     if len(rows) < N_FILTERS:
         return rows[torch.arange(N_FILTERS) % len(rows)]
+    # Here, as it takes 0.4 s to load, and most fits and commands need none of it.
+    from sklearn.cluster import MiniBatchKMeans
+
     seed = torch.randint(2**31 - 1, (1,), generator=current_generator(rows.device))
     means = MiniBatchKMeans(
         N_FILTERS, n_init=1, batch_size=4096, max_iter=30, random_state=int(seed)
