@@ -251,6 +251,7 @@ def test_architecture_lists_the_packages_in_their_order():
         ),
         ("from isthmus._core import find_nearest", ["torch", "sklearn", "pandas"]),
         ("from isthmus.data import Dataset, load, Stream", ["torch"]),
+        ("from isthmus import Autoencoder", ["sklearn.cluster", "matplotlib"]),
         ("from isthmus.plots import plot_samples", ["torch", "matplotlib"]),
         ("from isthmus.export import Exported", ["torch", "onnx", "onnxruntime"]),
         ("from isthmus.scoring.ray import score_on_ray", ["torch", "ray", "onnxruntime"]),
