@@ -114,8 +114,8 @@ def _raise_in_order(
 
     Scores are relative to those of all rows. Where many rows are equal, or categories rare, the
     more rows there are the more have their like, and the others score higher by the model of all
-    rows than by one of four fifths: on tables of counts the realised rate was up to 2.4 times the
-    one asked. Of other tables k-th largest scores hardly differ. The order of the rows stays. With
+    rows than by one of four fifths: on tables of counts the realised rate was above the one
+    asked. Of other tables k-th largest scores hardly differ. The order of the rows stays. With
     groups the scores of each are raised by its own.
     """
     held, numbers = np.concatenate(scores), np.concatenate(rows)
