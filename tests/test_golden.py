@@ -54,8 +54,8 @@ KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
 ADDED = {
     "alarms", "answer", "cells", "dates", "decoder_digest", "drift_reference", "file_digests",
-    "flagged", "holds", "monitor.json", "n_fit", "n_missing", "number", "points",
-    "precision", "predict_files.py", "untested", "window_label",
+    "flagged", "holds", "monitor.json", "n_fit", "n_missing", "n_trained", "number",
+    "part", "points", "precision", "predict_files.py", "untested", "window_label",
 }  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -144,6 +144,8 @@ def without_added(found, before):
         names = [name for name in found if name in before or name not in ADDED]
         pairs = {name: without_added(found[name], before.get(name)) for name in names}
         return {name: pair[0] for name, pair in pairs.items()}, before
+    if isinstance(found, list) and isinstance(before, list) and len(found) == len(before):
+        return [without_added(*pair)[0] for pair in zip(found, before, strict=True)], before
     return found, before
 
 

@@ -17,6 +17,7 @@ from isthmus.networks import (
     choose_n_components,
     count_parameters,
     digest,
+    layer_table,
     summarise,
 )
 
@@ -480,13 +481,72 @@ def test_the_digest_takes_every_dtype():
 def test_the_summary_lists_layers_in_the_order_they_run(network):
     rows = summarise(network, (3, 3, 3))
 
-    assert [tuple(row) for row in rows] == [
+    assert [row[:3] for row in rows] == [
         ("Conv2d", (4, 1, 1), 3 * 4 * 9 + 4),
         ("BatchNorm2d", (4, 1, 1), 8),
         ("Flatten", (4,), 0),
         ("Linear", (2,), 10),
     ]
     assert sum(row.parameters for row in rows) == count_parameters(network)
+    assert [row.n_trained for row in rows] == [row.parameters for row in rows]
+    assert {row.part for row in rows} == {""}
+
+
+class SideBySide(nn.Module):
+    """Two networks that each get the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+        self.narrow = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return torch.cat([self.wide(x), self.narrow(x)], dim=1)
+
+
+def test_the_summary_names_the_parts_that_stand_beside_each_other():
+    network = nn.Sequential(nn.Linear(4, 6), SideBySide(), nn.Linear(5, 1))
+
+    assert [row.part for row in summarise(network, (4,))] == [
+        "",
+        "1.wide",
+        "1.wide",
+        "1.narrow",
+        "",
+    ]
+    assert [line.strip() for line in layer_table([("own", network, (4,))]).splitlines()][2:] == [
+        "Linear              (6,)                          30",
+        "part '1.wide': 3 numbers",
+        "Linear            (8,)                          56",
+        "Linear            (3,)                          27",
+        "part '1.narrow' beside it: 2 numbers",
+        "Linear            (2,)                          14",
+        "after the parts",
+        "Linear              (1,)                           6",
+        "all                                                133",
+    ]
+
+
+def test_layers_of_a_sequence_are_no_parts_where_one_returns_its_input():
+    network = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True), nn.Linear(4, 2))
+
+    assert {row.part for row in summarise(network, (4,))} == {""}
+
+
+def test_the_table_counts_what_is_not_trained():
+    networks = build("patches", (1, 20, 20), 16)
+    networks.encoder.requires_grad_(False)  # as after a fit
+    layers = summarise(networks.encoder, (1, 20, 20))
+    of_patches = [row for row in layers if row.part == "features"]
+    table = layer_table([("encoder", networks.encoder, (1, 20, 20))]).splitlines()
+
+    assert {row.part for row in layers} == {"trained", "features"}
+    assert sum(row.n_trained for row in of_patches) == 0
+    assert "  part 'trained': 12 numbers" in table
+    assert "  part 'features' beside it: 4 numbers, computed once, not trained" in table
+    everything, trained, computed = (int(line.split()[-1].replace(",", "")) for line in table[-3:])
+    assert everything == trained + computed == count_parameters(networks.encoder)
+    assert computed == sum(row.parameters for row in of_patches) > 0
 
 
 def test_the_summary_leaves_the_network_as_it_was(network):

@@ -24,6 +24,7 @@ from isthmus.networks import (
     count_parameters,
     digest,
     in_evaluation_mode,
+    layer_table,
     summarise,
     tensor_versions,
 )
@@ -381,6 +382,10 @@ class Inference(InstanceEncoder):
     def summary(self, input_shape: Sequence[int] | None = None) -> str:
         """Return the layers as a table: name, output shape, parameters.
 
+        Parts that stand beside each other, such as those of `architecture="patches"`, have a line
+        each before their layers. Where training does not change all parameters, the last lines
+        count those that it does and those that are computed from the data once.
+
         Parameters
         ----------
         input_shape : sequence of int, optional
@@ -407,16 +412,7 @@ class Inference(InstanceEncoder):
             run = clone(self).plan_fit(as_instances(drawn), warn=False).run
             width, shape = run.networks.n_components, run.preprocessor.network_shape
             encoder, decoder = run.networks.encoder, run.networks.decoder
-        lines = [f"{'layer':<22}{'output shape':<20}{'parameters':>12}"]
-        for title, network, inputs in (("encoder", encoder, shape), ("decoder", decoder, (width,))):
-            lines.append(f"{title}, input {inputs}")
-            lines += [
-                f"  {layer.name:<20}{layer.output_shape!s:<20}{layer.parameters:>12,}"
-                for layer in summarise(network, inputs)
-            ]
-        both = count_parameters(encoder) + count_parameters(decoder)
-        lines.append(f"{'all':<42}{both:>12,}")
-        return "\n".join(lines)
+        return layer_table((("encoder", encoder, shape), ("decoder", decoder, (width,))))
 
     def to_json(self) -> str:
         """Return the architecture as JSON text: layers, shapes and what builds them again.
@@ -425,8 +421,10 @@ class Inference(InstanceEncoder):
         -------
         str
             An object with `architecture`, the arguments of `isthmus.networks.build`; `encoder` and
-            `decoder`, their layers with name, output shape and parameters; `n_parameters`, `loss`,
-            `schema`, `preprocessing` and `digest`. Weights are in a bundle, see `save`.
+            `decoder`, their layers with name, output shape, parameters, how many of these are
+            trained, and of parts that stand beside each other the name of the part;
+            `n_parameters`, `loss`, `schema`, `preprocessing` and `digest`. Weights are in a
+            bundle, see `save`.
 
         Examples
         --------

@@ -14,12 +14,12 @@ from .comparison import compare_classifications as compare_classifications
 from .comparison import compare_detections as compare_detections
 from .comparison import compare_errors as compare_errors
 from .detection import evaluate_detector as evaluate_detector
+from .detection import evaluate_groups as evaluate_groups
 from .detection import evaluate_head as evaluate_head
 from .detection import raw_distances as raw_distances
 from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
 from .drift import measure_drift as measure_drift
-from .group_rates import evaluate_groups as evaluate_groups
 from .metrics import ClassTally as ClassTally
 from .metrics import alert_load as alert_load
 from .metrics import alert_precision as alert_precision

@@ -1,15 +1,11 @@
 from .architecture import SERIES_ARCHITECTURES as SERIES_ARCHITECTURES
-from .architecture import Layer as Layer
 from .architecture import Networks as Networks
 from .architecture import build as build
 from .architecture import check_weights as check_weights
 from .architecture import choose_n_components as choose_n_components
-from .architecture import count_parameters as count_parameters
 from .architecture import digest as digest
 from .architecture import in_evaluation_mode as in_evaluation_mode
-from .architecture import multiply_adds as multiply_adds
 from .architecture import read_weights as read_weights
-from .architecture import summarise as summarise
 from .architecture import tensor_versions as tensor_versions
 from .architecture import write_weights as write_weights
 from .conv import DepthToSpace as DepthToSpace
@@ -24,6 +20,11 @@ from .kernels import MAX_WINDOWS as MAX_WINDOWS
 from .kernels import KernelEncoder as KernelEncoder
 from .kernels import RandomKernels as RandomKernels
 from .kernels import fit_kernels as fit_kernels
+from .layer_table import Layer as Layer
+from .layer_table import count_parameters as count_parameters
+from .layer_table import layer_table as layer_table
+from .layer_table import multiply_adds as multiply_adds
+from .layer_table import summarise as summarise
 from .patches import MAX_IMAGES as MAX_IMAGES
 from .patches import PatchEncoder as PatchEncoder
 from .patches import PatchFeatures as PatchFeatures

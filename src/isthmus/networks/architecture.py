@@ -1,4 +1,4 @@
-"""Networks: encoder and decoder built for a shape of the data, their layers and weights."""
+"""Networks: encoder and decoder built for a shape of the data, and their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -175,68 +175,6 @@ def choose_n_components(n_features: int, architecture: str = "dense") -> int:
     if architecture != "random_kernels":
         return usual
     return max(1, n_features - 1 if n_features <= 32 else min(2 * usual, n_features - 1, 512))
-
-
-class Layer(NamedTuple):
-    """A layer in the summary of a network."""
-
-    name: str
-    output_shape: tuple[int, ...]
-    parameters: int
-
-
-def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
-    """List the layers of a network in the order in which they run.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    input_shape : tuple of int
-        Of one instance, without the batch.
-
-    Returns
-    -------
-    list of Layer
-        `output_shape` without the batch.
-    """
-    layers: list[Layer] = []
-
-    def record(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        n = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        layers.append(Layer(type(module).__name__, tuple(output.shape[1:]), n))
-
-    network = copy.deepcopy(network).eval()  # hooks and mode of the network itself are left alone
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(record)
-    with torch.no_grad():
-        parameter = next(network.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))
-        zeros = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-        network(zeros)
-    return layers
-
-
-def multiply_adds(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Return about how many multiply-adds a network takes for one instance: of layers alone.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    input_shape : tuple of int
-        Of one instance, without the batch.
-
-    Examples
-    --------
-    >>> multiply_adds(nn.Conv2d(1, 8, 3, padding=1, bias=False), (1, 10, 10))  # 72 at 100 positions
-    7200
-    """
-    layers = summarise(network, input_shape)
-    return sum(layer.parameters * math.prod(layer.output_shape[1:]) for layer in layers)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Count the trainable and fixed parameters of a network."""
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def digest(network: nn.Module) -> str:

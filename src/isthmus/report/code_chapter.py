@@ -135,6 +135,10 @@ def _network_facts(encoder: Autoencoder) -> dict[str, Any]:
         "parameters": {
             "encoder": count_parameters(encoder.encoder_),
             "decoder": count_parameters(encoder.decoder_),
+            "n_trained": sum(
+                count_parameters(network, trained=True)
+                for network in (encoder.encoder_, encoder.decoder_)
+            ),
         },
         "loss": encoder.loss_,
         "history": encoder.history_,
@@ -154,6 +158,8 @@ def _layers(encoder: Autoencoder) -> list[dict[str, Any]]:
             "name": layer.name,
             "output_shape": list(layer.output_shape),
             "parameters": layer.parameters,
+            "n_trained": layer.n_trained,
+            "part": layer.part,
         }
         for half, network, inputs in halves
         for layer in summarise(network, inputs)
