@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import nn
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, save_bundle
-from isthmus._core import isolated_from_host
+from isthmus._core import find_nearest, isolated_from_host, run_in_threads
 from isthmus.evaluation import advise, evaluate, evaluate_detector, measure_drift
 from isthmus.export import Exported, export_bundle
 
@@ -192,3 +193,51 @@ def test_the_block_is_of_one_thread():
             entered.set()
             left.wait(10)
         assert waiting.result() == (False, "raise")
+
+
+def blas_threads():
+    blas = ThreadpoolController().select(user_api="blas")
+    return [library.num_threads for library in blas.lib_controllers]
+
+
+def test_threads_share_the_items_and_each_product_has_one_meanwhile():
+    with threadpool_limits(2, user_api="blas"):
+        both = threading.Barrier(2, timeout=60)
+        seen = []
+
+        def run(item):
+            if item < 2:
+                both.wait()  # passes only when two items run at the same time
+            seen.append((item, max(blas_threads())))
+
+        run_in_threads(run, range(8))
+
+        assert sorted(seen) == [(item, 1) for item in range(8)]
+        assert set(blas_threads()) == {2}
+
+
+def test_an_error_in_a_thread_is_raised_and_the_setting_is_restored():
+    def run(item):
+        raise ValueError(item)
+
+    with threadpool_limits(2, user_api="blas"):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="0"):
+                run_in_threads(run, range(8))
+        assert set(blas_threads()) == {2}
+
+
+def test_of_calls_at_a_time_each_restores_the_setting():
+    def search(seed):
+        rng = np.random.default_rng(seed)
+        points, references = rng.normal(size=(1500, 8)), rng.normal(size=(600, 8))
+        return find_nearest(points, references, 3)
+
+    with threadpool_limits(1, user_api="blas"):
+        expected = [search(seed) for seed in range(6)]
+    with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(search, range(6)))
+        assert set(blas_threads()) == {2}
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])

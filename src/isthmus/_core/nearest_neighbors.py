@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus._core.process_state import run_in_threads
+
 #: Points that are searched for together, and references whose distances to them are computed at a
 #: time: the block stays in the second-level cache of a core until its minima are taken.
 POINTS, REFERENCES = 256, 1024
@@ -116,12 +118,15 @@ class NeighborIndex:
         rows = np.empty((len(points), k), dtype=np.int64)
         at_once = int(np.clip(BLOCK // len(self.factors), 1, POINTS))
         n_found = min(k, len(self.different))
-        for first in range(0, len(points), at_once):
+
+        def search_from(first: int) -> None:
             part = slice(first, first + at_once)
             found = self._search_different(points[part], n_found)
             if self.copies is not None:
                 found = self.copies.expand(*found, k)
             distances[part], rows[part] = found
+
+        run_in_threads(search_from, range(0, len(points), at_once))
         return distances, rows
 
     def search_others(self, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,15 @@
-"""The process: the caller's settings set aside, freed memory returned, optional dependencies."""
+"""The process: the caller's settings set aside, threads, freed memory, optional dependencies."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +17,10 @@ from typing import Any, NoReturn, TypeVar
 from isthmus.errors import MissingExtraError
 
 T = TypeVar("T")
+
+#: Fewer items than this are run in one thread.
+_MIN_ITEMS_FOR_THREADS = 4
+_IN_THREADS = threading.Lock()
 
 #: What NumPy does by itself about each kind of floating-point error.
 _NUMPY_DEFAULTS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
@@ -84,6 +91,47 @@ def each_isolated(items: Iterator[T]) -> Iterator[T]:
             except StopIteration:
                 return
         yield item
+
+
+def run_in_threads(run: Callable[[T], object], items: Sequence[T]) -> None:
+    """Run something for each item, in as many threads as BLAS takes for a product of matrices.
+
+    So threads also share what is no product. Each product has one thread meanwhile. That setting
+    belongs to the process, and is restored at the end; while one call has changed it, others run
+    in one thread.
+
+    Parameters
+    ----------
+    run : callable
+        Takes an item, and may run in another thread.
+    items : sequence
+
+    Examples
+    --------
+    >>> squares = {}
+    >>> run_in_threads(lambda x: squares.setdefault(x, x * x), range(5))
+    >>> sorted(squares.values())
+    [0, 1, 4, 9, 16]
+    """
+    if len(items) >= _MIN_ITEMS_FOR_THREADS and _IN_THREADS.acquire(blocking=False):
+        try:
+            blas = _blas()
+            n_threads = min((library.num_threads for library in blas.lib_controllers), default=1)
+            if n_threads > 1:
+                with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+                    list(pool.map(run, items))
+                return
+        finally:
+            _IN_THREADS.release()
+    for item in items:
+        run(item)
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def return_freed_memory() -> None:
