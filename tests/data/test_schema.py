@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus.data import Column, Schema, check_table
+from isthmus.data import Column, Schema, appearance, check_table
 from isthmus.data.array_checks import check_images
 from isthmus.errors import DataError, DataWarning, SchemaError
 
@@ -250,6 +250,20 @@ def test_a_column_of_categories_never_seen_is_warned_of(written, message):
     schema.check(other[:5])  # of few rows nothing is said
     kinds.loc[:8, "kind"] = "rivet"  # nor of less than half, which errors are raised for here
     schema.check(kinds)
+
+
+@pytest.mark.parametrize(
+    ("written", "of_classes"),
+    [({"F": "f", "M": "m"}, False), ({"F": "F ", "M": " M"}, True), ({"F": "x", "M": "y"}, False)],
+)
+def test_single_letters_look_alike_as_categories_and_not_as_classes(written, of_classes):
+    """A column of letters is warned of in other letters; classes "f" and "F" may be two."""
+    letters = pd.DataFrame({"sex": ["F", "M"] * 10})
+    with pytest.warns(DataWarning) as warned:
+        Schema.learn(letters).check(letters.replace(written))
+    alike = "differ in case or spaces alone" in str(warned[0].message)
+    assert alike == (written["F"] != "x")
+    assert (appearance("F") == appearance(written["F"])) == of_classes
 
 
 def test_numbers_that_stand_for_no_category_are_refused():

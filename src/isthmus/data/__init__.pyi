@@ -1,7 +1,9 @@
 from .array_checks import Kind as Kind
+from .array_checks import check_complete as check_complete
 from .array_checks import check_images as check_images
 from .array_checks import check_no_infinity as check_no_infinity
 from .array_checks import check_series as check_series
+from .array_checks import check_step as check_step
 from .codes import MISSING_FLAGS as MISSING_FLAGS
 from .codes import RESIDUAL as RESIDUAL
 from .codes import ROW_HASH as ROW_HASH
@@ -76,7 +78,5 @@ from .predictions import with_identifiers as with_identifiers
 from .pump import pump_events as pump_events
 from .pump import pump_table as pump_table
 from .schema import Schema as Schema
-from .schema import check_complete as check_complete
 from .schema import check_names as check_names
-from .schema import check_step as check_step
 from .streaming import Stream as Stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ Kind = Literal["images", "series", "table"]
 SAME_CONSTANT = "by the same constant at fit and after (X / 255 for 8 bits, X / 65535 for 16)"
 #: How far rounding, of half precision at most, puts a pixel outside of [0, 1].
 _ROUNDING = 1e-3
+#: Share by which the usual step in time of new series may differ from that at fit.
+MAX_STEP_CHANGE = 0.2
 
 
 def check_images(X: np.ndarray) -> tuple[float, float]:
@@ -195,3 +198,50 @@ def check_no_infinity(values: np.ndarray, place: Place) -> None:
             f"the value is {values[row]} in {place}, {place.where(row)}{more}, expected a finite "
             "number; leave it empty if it is missing, or leave the row out"
         )
+
+
+def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:
+    """Check that no value (n, m) is missing where none was at fit.
+
+    Raises
+    ------
+    DataError
+        Naming column and row of the first.
+    """
+    if missing.any():
+        row, at = (int(i) for i in np.unravel_index(int(missing.argmax()), missing.shape))
+        name = at if names is None else repr(names[at])
+        raise DataError(
+            f"got {int(missing.sum()):,} values missing in columns that were complete at fit, the "
+            f"first in column {name}, row {row} of its batch, counting from 0; fill them or leave "
+            "the rows out, or fit the detector with missing='unusual' or missing='ignore'"
+        )
+
+
+def check_step(step: float | None, at_fit: float | None) -> None:
+    """Check that new series have the sampling rate at fit, where both are known.
+
+    Parameters
+    ----------
+    step, at_fit : float or None
+        Usual steps in time: in seconds, where times are numbers in their unit.
+
+    Raises
+    ------
+    DataError
+        When they differ by more than a fifth; with the width to resample to.
+
+    Examples
+    --------
+    >>> check_step(1.1, 1.0)
+    """
+    if step is None or at_fit is None or abs(step - at_fit) <= MAX_STEP_CHANGE * at_fit:
+        return
+    raise DataError(
+        f"got readings with a step of {step:.6g} in time, and those at fit had one of "
+        f"{at_fit:.6g}: at another rate windows look unlike all that was learned; for dates pass "
+        f"resample='{at_fit:.6g}s' (on the command line --resample {at_fit:.6g}s), for other times "
+        "this number, or leave time out to take rows as they come",
+        request_fix="name the width to resample to in the query, for dates "
+        f"?resample={at_fit:.6g}s, for other times ?resample={at_fit:.6g}",
+    )

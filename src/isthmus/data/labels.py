@@ -139,16 +139,18 @@ def label_text(label: Any) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def appearance(label: Any) -> str:
-    """Return a label without case (but of single letters) and spaces: what a reader sees of it.
+def appearance(label: Any, *, letters_apart: bool = True) -> str:
+    """Return a label or category without case and spaces: what a reader sees of it.
+
+    With `letters_apart`, as for labels, "A" and "a" are two, as single letters often are.
 
     Examples
     --------
-    >>> appearance(" OK"), appearance("ok"), appearance("A ")
-    ('ok', 'ok', 'A')
+    >>> appearance(" OK"), appearance("ok"), appearance("A "), appearance("A ", letters_apart=False)
+    ('ok', 'ok', 'A', 'a')
     """
     text = " ".join(label_text(label).split())
-    return text if len(text) < 2 else text.casefold()
+    return text if letters_apart and len(text) < 2 else text.casefold()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from isthmus._core import reading, shown
+from isthmus.data.array_checks import check_step
 from isthmus.data.catalog import check_exists, find_entry
 from isthmus.data.containers import as_plain_array, with_labels
 from isthmus.data.csv_options import CsvOptions
@@ -20,7 +21,7 @@ from isthmus.data.groups import check_group_columns, with_group_columns
 from isthmus.data.named_datasets import load_named
 from isthmus.data.paths import load_path
 from isthmus.data.predictions import as_normal_value, check_key_names
-from isthmus.data.schema import KINDS, Schema, check_step
+from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (
     are_tables,
     check_image_keys,

@@ -17,6 +17,7 @@ from isthmus.data.array_checks import SAME_CONSTANT, Kind, check_images, check_s
 from isthmus.data.column_types import check_table, check_table_shape
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.data.containers import as_array_or_frame
+from isthmus.data.labels import appearance
 from isthmus.errors import DataError, DataWarning, SchemaError, ShardError
 
 #: Share of the range at fit up to which a batch may have another scale, as 12 bits among 16 have.
@@ -89,57 +90,6 @@ def check_is_there(
     hint = f"did you mean {', '.join(map(repr, close))}? " if close else ""
     lacking = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
     raise DataError(f"{source} has no {lacking}; {hint}it has {shown}")
-
-
-def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:
-    """Check that no value (n, m) is missing where none was at fit.
-
-    Raises
-    ------
-    DataError
-        Naming column and row of the first.
-    """
-    if missing.any():
-        row, at = (int(i) for i in np.unravel_index(int(missing.argmax()), missing.shape))
-        name = at if names is None else repr(names[at])
-        raise DataError(
-            f"got {int(missing.sum()):,} values missing in columns that were complete at fit, the "
-            f"first in column {name}, row {row} of its batch, counting from 0; fill them or leave "
-            "the rows out, or fit the detector with missing='unusual' or missing='ignore'"
-        )
-
-
-#: Share by which the usual step in time of new series may differ from that at fit.
-MAX_STEP_CHANGE = 0.2
-
-
-def check_step(step: float | None, at_fit: float | None) -> None:
-    """Check that new series have the sampling rate at fit, where both are known.
-
-    Parameters
-    ----------
-    step, at_fit : float or None
-        Usual steps in time: in seconds, where times are numbers in their unit.
-
-    Raises
-    ------
-    DataError
-        When they differ by more than a fifth; with the width to resample to.
-
-    Examples
-    --------
-    >>> check_step(1.1, 1.0)
-    """
-    if step is None or at_fit is None or abs(step - at_fit) <= MAX_STEP_CHANGE * at_fit:
-        return
-    raise DataError(
-        f"got readings with a step of {step:.6g} in time, and those at fit had one of "
-        f"{at_fit:.6g}: at another rate windows look unlike all that was learned; for dates pass "
-        f"resample='{at_fit:.6g}s' (on the command line --resample {at_fit:.6g}s), for other times "
-        "this number, or leave time out to take rows as they come",
-        request_fix="name the width to resample to in the query, for dates "
-        f"?resample={at_fit:.6g}s, for other times ?resample={at_fit:.6g}",
-    )
 
 
 KINDS = ("auto", "images", "series", "table")
@@ -477,8 +427,10 @@ def _warn_of_unseen(given: pd.Series, positions: np.ndarray, column: Column, nam
     if n_present < MIN_VALUES or unseen.sum() <= UNSEEN_SHARE * n_present:
         return
     found, at_fit = given[unseen].unique().tolist(), list(column.categories)
-    plain = {str(one).strip().casefold() for one in at_fit}
-    alike = all(str(one).strip().casefold() in plain for one in found)
+    looks, at_fit_looks = (
+        {appearance(one, letters_apart=False) for one in some} for some in (found, at_fit)
+    )
+    alike = looks <= at_fit_looks
     fix = "they differ in case or spaces alone, write them as at fit" if alike else ""
     listed, expected = (
         ", ".join(map(repr, some[:3])) + ", ..." * (len(some) > 3) for some in (found, at_fit)

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
+from isthmus.data.array_checks import check_step
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import describe_row
-from isthmus.data.schema import check_names, check_step
+from isthmus.data.schema import check_names
 from isthmus.data.windows.cutting import check_window
 from isthmus.data.windows.long_table import LongTable
 from isthmus.data.windows.readings import (
@@ -157,7 +158,7 @@ class TimePoints:
         time, group, keys, label, resample, time_zone : as for `isthmus.load`
             Of a DataFrame.
         step : float or None
-            The usual step in time at fit, see `Schema.check_step`.
+            The usual step in time at fit, see `check_step`.
 
         Raises
         ------
