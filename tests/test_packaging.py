@@ -1,5 +1,6 @@
 """What is built and published: wheel, source archive, extras, recipe, citation."""
 
+import ast
 import csv
 import email
 import functools
@@ -68,6 +69,36 @@ def test_conda_recipe_has_the_requirements_of_the_project():
     assert listed == names_of(PROJECT["dependencies"])
 
 
+#: What a module is called where it is not its distribution's name, and of which requirement it is
+#: a part that cannot be left out: FastAPI's classes are those of Starlette and pydantic.
+PARTS = {
+    **{"PIL": "pillow", "sklearn": "scikit-learn", "mlflow": "mlflow-skinny"},
+    **{"starlette": "fastapi", "pydantic": "fastapi", "pydantic_core": "fastapi"},
+    **{"anyio": "mcp", "markupsafe": "jinja2"},
+}
+
+
+def test_every_library_that_is_imported_is_required():
+    """One that only comes with another may be gone with that one's next release."""
+    required = {name for extra in set(EXTRAS) - OWN for name in names_of(EXTRAS[extra])}
+    required |= set(names_of(PROJECT["dependencies"])) | {"isthmus"}
+    imported = {}
+    for path in (ROOT / "src" / "isthmus").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            for name in names:
+                imported.setdefault(name.split(".")[0], path.name)
+    found = {name: file for name, file in imported.items() if name not in sys.stdlib_module_names}
+    unstated = {
+        name: file
+        for name, file in found.items()
+        if PARTS.get(name, canonicalize_name(name)) not in required
+    }
+    assert unstated == {}
+
+
 def test_every_requirement_of_an_extra_is_locked():
     lock = names_of((ROOT / "constraints.txt").read_text("utf-8").split())
     for extra in set(EXTRAS) - NOT_LOCKED:
@@ -112,8 +143,8 @@ def test_wheel_and_source_archive_hold_the_library_and_pass_twine(built):
     assert done.returncode == 0, done.stdout
 
 
-def closure(extra: str) -> dict[str, Distribution]:
-    """What pip would install for isthmus with an extra, from what is installed here."""
+def closure(requirements: list[str]) -> dict[str, Distribution]:
+    """What pip would install for some requirements, from what is installed here."""
     found: dict[str, Distribution] = {}
 
     def add(requirements: list[str], extras: set[str]) -> None:
@@ -129,7 +160,7 @@ def closure(extra: str) -> dict[str, Distribution]:
                 found[name] = one
                 add(one.requires or [], requirement.extras)
 
-    add(PROJECT["dependencies"] + EXTRAS.get(extra, []), set())
+    add(requirements, set())
     return found
 
 
@@ -153,15 +184,15 @@ def owners_of_folders() -> dict[str, set[str]]:
     return owners
 
 
-def clean_environment(folder: Path, wheel: Path, extra: str) -> Path:
-    """Make an environment of the wheel and what it requires alone, the latter as links.
+def clean_environment(folder: Path, wheel: Path, requirements: list[str]) -> Path:
+    """Make an environment of the wheel and some requirements alone, the latter as links.
 
     A folder that distributions share, such as `google`, is linked file by file.
     """
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     owners = owners_of_folders()
-    for one in closure(extra).values():
+    for one in closure(requirements).values():
         here = Path(str(one.locate_file("")))
         names = {
             name if len(owners[top]) > 1 else top
@@ -172,13 +203,14 @@ def clean_environment(folder: Path, wheel: Path, extra: str) -> Path:
             target = site / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(here / name)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python)]
     offline = ["--no-deps", "--no-index"]
-    subprocess.run([*pip, "install", *offline, f"{wheel}"], check=True, capture_output=True)
-    done = subprocess.run([*pip, "check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    command = [*pip_of(folder / "bin"), "install", *offline, f"{wheel}"]
+    subprocess.run(command, check=True, capture_output=True)
     return folder / "bin"
+
+
+def pip_of(programs: Path) -> list[str]:
+    return [sys.executable, "-m", "pip", "--quiet", "--python", f"{programs / 'python'}"]
 
 
 @pytest.fixture(scope="module")
@@ -199,27 +231,64 @@ def work(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("extra", USES)
-def test_wheel_works_with_each_extra_alone(built, work, tmp_path, extra):
-    """Nothing but the wheel and what pip would install with the extra can be imported."""
-    (wheel,) = built.glob("*.whl")
+@pytest.fixture
+def run_in(work, tmp_path):
+    """Run a command in a copy of `work`, with the programs of an environment and nothing else."""
     folder = shutil.copytree(work, tmp_path / "work")
-    programs = clean_environment(tmp_path / "clean", wheel, extra)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
-    } | {"PATH": f"{programs}:{os.environ['PATH']}"}
 
-    def run(command: str) -> subprocess.CompletedProcess:
+    def run(programs: Path, command: str) -> subprocess.CompletedProcess:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+        } | {"PATH": f"{programs}:{os.environ['PATH']}"}
         return subprocess.run(
             command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
         )
 
-    imported = run("python -c 'import isthmus; print(isthmus.__file__)'").stdout
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", USES)
+def test_wheel_works_with_each_extra_alone(built, run_in, tmp_path, extra):
+    """Nothing but the wheel and what pip would install with the extra can be imported."""
+    (wheel,) = built.glob("*.whl")
+    requirements = PROJECT["dependencies"] + EXTRAS.get(extra, [])
+    programs = clean_environment(tmp_path / "clean", wheel, requirements)
+    checked = subprocess.run([*pip_of(programs), "check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    imported = run_in(programs, "python -c 'import isthmus; print(isthmus.__file__)'").stdout
     assert Path(imported.strip()).is_relative_to(tmp_path)
-    assert run("isthmus --version").stdout.split() == ["isthmus", isthmus.__version__]
-    done = run(USES[extra])
+    version = run_in(programs, "isthmus --version").stdout.split()
+    assert version == ["isthmus", isthmus.__version__]
+    done = run_in(programs, USES[extra])
     assert done.returncode == 0, done.stderr
     if extra == "":  # what an extra brings is missing here, and the error says which extra it is
         for other in ("onnx", "report", "tensorboard"):
-            assert f"isthmus[{other}]" in run(USES[other]).stderr
+            assert f"isthmus[{other}]" in run_in(programs, USES[other]).stderr
+
+
+def image_requirements() -> list[str]:
+    """What the image of the service installs beside isthmus itself."""
+    text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    return re.search(r"-c /isthmus/constraints.txt ((?: +[\w-]+)+)", text)[1].split()
+
+
+def test_what_the_image_installs_is_required_of_the_service():
+    required = names_of(PROJECT["dependencies"] + EXTRAS["serve"])
+    assert set(names_of(image_requirements())) <= set(required)
+    assert "torch" not in image_requirements()
+
+
+@pytest.mark.slow
+def test_the_service_decides_with_what_its_image_installs(built, run_in, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    programs = clean_environment(tmp_path / "clean", wheel, image_requirements())
+    done = run_in(programs, "python -c 'import torch'")
+    assert "No module named 'torch'" in done.stderr
+    decide = "print(e.run(np.zeros((2, 4)))['verdict'].shape)"
+    done = run_in(
+        programs,
+        'python -c "import numpy as np, isthmus.serve as s, isthmus.export as x; '
+        f"s.build_app(['exported']); e = x.Exported('exported'); {decide}\"",
+    )
+    assert done.returncode == 0, done.stderr
