@@ -1,6 +1,5 @@
 """Encoders, tables and a bundle to export. Do not refit what ends in `_fit`."""
 
-import re
 import venv
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, save_bundle
 
@@ -82,6 +82,6 @@ def bare_python(tmp_path_factory):
         tops = {file.parts[0] for file in found.files or () if ".." not in file.parts}
         for top in tops - {path.name for path in home.iterdir()}:
             (home / top).symlink_to(Path(found.locate_file(top)).resolve())
-        needs = [need for need in found.requires or () if "extra ==" not in need]
-        wanted += [re.match(r"[\w.-]+", need).group() for need in needs]
+        needs = map(Requirement, found.requires or ())
+        wanted += [need.name for need in needs if need.marker is None or need.marker.evaluate()]
     return where / "bin" / "python"
