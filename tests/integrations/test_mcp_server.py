@@ -3,13 +3,14 @@
 import re
 import sys
 
-import anyio
 import numpy as np
 import pandas as pd
 import pytest
 
 from isthmus.errors import DataError, MissingExtraError
 from isthmus.integrations import build_mcp_server, mcp_server
+
+anyio = pytest.importorskip("anyio", reason="comes with the extra mcp")
 
 
 @pytest.fixture(scope="module")
