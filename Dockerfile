@@ -11,7 +11,7 @@ COPY . /isthmus
 # that they are left out here, and what it does import is listed.
 RUN pip install --no-cache-dir --no-deps /isthmus \
     && pip install --no-cache-dir -c /isthmus/constraints.txt \
-       lazy_loader numpy scipy pandas pyarrow fsspec pillow typer rich pooch \
+       lazy_loader numpy scipy threadpoolctl pandas pyarrow fsspec pillow typer rich pooch \
        fastapi uvicorn onnxruntime prometheus-client \
     && rm -rf /isthmus
 EXPOSE 8000

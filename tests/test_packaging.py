@@ -285,10 +285,13 @@ def test_the_service_decides_with_what_its_image_installs(built, run_in, tmp_pat
     programs = clean_environment(tmp_path / "clean", wheel, image_requirements())
     done = run_in(programs, "python -c 'import torch'")
     assert "No module named 'torch'" in done.stderr
-    decide = "print(e.run(np.zeros((2, 4)))['verdict'].shape)"
-    done = run_in(
-        programs,
-        'python -c "import numpy as np, isthmus.serve as s, isthmus.export as x; '
-        f"s.build_app(['exported']); e = x.Exported('exported'); {decide}\"",
+    (tmp_path / "decide.py").write_text(
+        "import numpy as np, isthmus.serve, isthmus.export\n"
+        "from isthmus._core import find_nearest\n"
+        "isthmus.serve.build_app(['exported'])\n"
+        "X = np.random.default_rng(0).normal(size=(300, 4))\n"
+        "assert len(isthmus.export.Exported('exported').run(X)['verdict']) == 300\n"
+        "find_nearest(X, X, 3)  # the instances that are shown beside an answer\n"
     )
+    done = run_in(programs, f"python {tmp_path / 'decide.py'}")
     assert done.returncode == 0, done.stderr
