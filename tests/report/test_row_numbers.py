@@ -64,6 +64,16 @@ def test_every_chapter_of_a_range_names_the_rows_of_the_file(
     facts = write_report(press, tmp_path / "report.html", data, normal="ok", earlier=earlier)
     page = (tmp_path / "report.html").read_text("utf-8")
 
+    def named(row):
+        """Of two files with the file and the row in it."""
+        file, first = ("0.parquet", 0) if row < 140 else ("1.parquet", 140)
+        return f"row {row}" + f" (row {row - first} of {file})" * lazy
+
+    for one in facts["flagged"][0]["cases"]:
+        in_file = f" (row {one.get('file_row')} of {one.get('file')})" * lazy
+        assert f"row {one['row']}{in_file}" == named(one["row"])
+    assert ('<th scope="col">file</th>' in page) == lazy
+
     X, y = frame.drop(columns="state"), frame["state"]
     scores = -press.heads["normal"].score_samples(X)
     errors = press.encoder.reconstruction_error(X)
@@ -75,7 +85,7 @@ def test_every_chapter_of_a_range_names_the_rows_of_the_file(
     (classes,) = facts["classes"]
     for one in classes["worst"] + classes["doubtful"]:
         assert one["label"] == y[one["row"]]
-        assert f"row {one['row']}: " in page
+        assert f"{named(one['row'])}: " in page
     for cell in classes["cells"]:
         for row in cell["rows"]:
             assert (cell["label"], cell["predicted"]) == (y[row], predicted[row])
@@ -92,7 +102,7 @@ def test_every_chapter_of_a_range_names_the_rows_of_the_file(
     assert set(of_map["rows"]) <= set(numbers)
     # What is drawn there is that row.
     row = facts["code"]["shown"]["worst"][0]["row"]
-    assert f">row {row}, error" in page
+    assert f">{named(row)}, error" in page
     assert f"{X['b'][row]:.6g}</span> →" in page
 
 

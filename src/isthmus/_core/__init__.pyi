@@ -12,6 +12,7 @@ from .files import errors_naming as errors_naming
 from .files import exchange as exchange
 from .files import file_digest as file_digest
 from .files import from_json as from_json
+from .files import natural_order as natural_order
 from .files import read_bytes as read_bytes
 from .files import recover_folder as recover_folder
 from .files import refuse_address as refuse_address

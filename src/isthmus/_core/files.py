@@ -445,3 +445,16 @@ def _leftovers(path: Path, kinds: str) -> list[Path]:
         return [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]
     except OSError:
         return []
+
+
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Order names with their numbers by value; the name itself settles 1.png and 01.png.
+
+    Examples
+    --------
+    >>> sorted([Path("part10.csv"), Path("part2.csv")], key=natural_order)[0].name
+    'part2.csv'
+    """
+    parts = re.split(r"(\d+)", path.name.lower())
+    key = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
+    return key, path.name

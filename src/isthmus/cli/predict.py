@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -162,7 +162,8 @@ def predict(
             from isthmus.scoring import most_abnormal
 
             explained = most_abnormal(folder, MAX_EXPLAINED)
-            print_explained(explained, json, reading.keys or (), kind=loaded.kind)
+            keys = reading.keys or ()
+            print_explained(explained, json, keys, kind=loaded.kind, file_of=loaded.file_of)
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
@@ -388,10 +389,18 @@ def predict_points(
 
 
 def print_explained(
-    table: pd.DataFrame, json: str | None, keys: Sequence[str] = (), *, kind: str = "table"
+    table: pd.DataFrame,
+    json: str | None,
+    keys: Sequence[str] = (),
+    *,
+    kind: str = "table",
+    file_of: Callable[[int], tuple[str, int] | None] = lambda row: None,
 ) -> None:
-    """Print a line with the keys and the explanation of each of the most abnormal rows."""
-    from isthmus.data import VERDICT_NAMES
+    """Print a line with the keys and the explanation of each of the most abnormal rows.
+
+    Of several files also file and row in it, by `Stream.file_of`.
+    """
+    from isthmus.data import VERDICT_NAMES, in_file
 
     console = console_for(json)
     ranked = {f"share_{rank}" for rank in (1, 2, 3)}
@@ -414,8 +423,10 @@ def print_explained(
         named = [str(found["file"])] if "file" in table and "file" not in keys else []
         named += [f"{key} {found[key]}" for key in keys if key in table]
         name = f" ({', '.join(named)})" if named else ""
+        unit = "window" if kind == "series" else "row"
+        place = in_file(f"row {row}", file_of(int(str(row))), unit)
         console.print(
-            f"row {row}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
+            f"{place}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
             f"{found['p_value']:.3g}; {', '.join(reasons)}{'; ' if reasons else ''}nearest normal "
             f"row {int(found['nearest_normal'])}",
             soft_wrap=True,

@@ -63,6 +63,7 @@ from .load import load as load
 from .places import Place as Place
 from .places import Where as Where
 from .places import describe_row as describe_row
+from .places import in_file as in_file
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL

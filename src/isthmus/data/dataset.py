@@ -14,7 +14,7 @@ from isthmus.data.array_checks import Kind
 from isthmus.data.groups import as_groups
 from isthmus.data.instances import InMemory, Instances, InstanceSource, as_instances, take_rows
 from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
-from isthmus.data.places import as_range, check_part, describe_row, with_line
+from isthmus.data.places import as_range, check_part, describe_row, in_file, with_line
 from isthmus.data.schema import Schema
 from isthmus.data.windows import TimePoints, Windows, split_windows
 from isthmus.errors import DataError
@@ -53,6 +53,8 @@ class Dataset(InstanceSource):
         Returns the line of the file (from 1) in which a row of the source (from 0) begins.
     group_columns : tuple of str
         Those of the key columns that name the group of an instance, see `groups`.
+    file_of : callable or None
+        Of rows of several files, file and row in it of a row number, see `Stream.file_of`.
     points : TimePoints or None
         Of windows cut from a long table, its time points; of some of the windows those that they
         cover. None of other data, of streams, and of both parts of a split taken together.
@@ -89,6 +91,7 @@ class Dataset(InstanceSource):
     line_of: Callable[[int], int | None] | None = None
     points: TimePoints | None = None
     group_columns: tuple[str, ...] = ()
+    file_of: Callable[[int], tuple[str, int] | None] | None = None
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -257,7 +260,8 @@ class Dataset(InstanceSource):
         """
         number = int(self.row_numbers()[row])
         if self.kind != "series":
-            return describe_row(number, self._line(number))
+            found = None if self.file_of is None else self.file_of(number)
+            return in_file(describe_row(number, self._line(number)), found)
         first_position = None if self.windows is None else self.windows.first_position
         if step is not None and first_position is not None and self.points is not None:
             at = int(self.points.rows[first_position[row] + step])

@@ -50,6 +50,17 @@ def describe_row(row: int, line: int | None = None) -> str:
     return with_line(f"row {row}, counting from 0", line)
 
 
+def in_file(words: str, found: tuple[str, int] | None, unit: str = "row") -> str:
+    """Return the description of a place with its file and its number there, of several files.
+
+    Examples
+    --------
+    >>> in_file("row 1203", ("part2.parquet", 203)), in_file("row 3", None)
+    ('row 1203 (row 203 of part2.parquet)', 'row 3')
+    """
+    return words if found is None else f"{words} ({unit} {found[1]} of {found[0]})"
+
+
 def with_line(words: str, line: int | None) -> str:
     """Return the description of a place with its line in a file of text, where that is known."""
     return words if line is None else f"{words} (line {line} of the file)"

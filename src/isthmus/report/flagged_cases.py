@@ -59,10 +59,11 @@ def flagged_facts(
         explain it; `names`, the columns that name a case, if any, and `numbered`, whether they are
         no more than its group, so that its row identifies it; `cases`, all that are flagged, at
         most 200, and at least the 8 most unusual: `row`, its number in the data that was read, as
-        in predictions, `ids` (text, one for each of `names`), `score`, `threshold`, `p_value`,
-        `flagged`, `known`, `label` and, as text, the one `given`, `reasons` (of a table's columns
-        or a series' channels `name`, `share` of the squared residual, and `value` of a column; none
-        of images) and `nearest`, rows of the training part.
+        in predictions, of several files `file` and `file_row`, its number in there, `ids` (text,
+        one for each of `names`), `score`, `threshold`, `p_value`, `flagged`, `known`, `label` and,
+        as text, the one `given`, `reasons` (of a table's columns or a series' channels `name`,
+        `share` of the squared residual, and `value` of a column; none of images) and `nearest`,
+        rows of the training part.
     """
     scores = -detector.score_samples(part)
     groups = None
@@ -109,6 +110,7 @@ def flagged_facts(
         "cases": [
             {
                 "row": int(numbers[row]),
+                **_file_facts(part, int(numbers[row])),
                 "ids": [short_text(value) for value in ids.iloc[at]],
                 "score": float(scores[row]),
                 "threshold": float(thresholds[row]),
@@ -123,6 +125,12 @@ def flagged_facts(
             for at, row in enumerate(rows.tolist())
         ],
     }
+
+
+def _file_facts(part: Dataset, number: int) -> dict[str, Any]:
+    """Return the file of a row, and its number in there, of data of several files."""
+    found = None if part.file_of is None else part.file_of(number)
+    return {} if found is None else {"file": found[0], "file_row": found[1]}
 
 
 def _labels_used_in_fit(

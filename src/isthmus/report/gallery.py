@@ -16,7 +16,7 @@ from PIL import Image
 from isthmus.autoencoder import Autoencoder, InstanceEncoder
 from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
-from isthmus.data import Chunk, ClassMatcher, Dataset, Splits, take_rows
+from isthmus.data import Chunk, ClassMatcher, Dataset, Splits, in_file, take_rows
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
@@ -215,7 +215,10 @@ class Gallery:
         at = self._places[row]
         if self._files is not None:
             return str(self._files[at])
-        name = f"{'window' if self.kind == 'series' else 'row'} {row}"
+        unit = "window" if self.kind == "series" else "row"
+        name = f"{unit} {row}"
+        if self.part.file_of is not None:
+            name = in_file(name, self.part.file_of(row), unit)
         if self.part.windows is not None:
             one = self.part.windows.take(np.array([at])).to_frame().iloc[0]
             begin = (

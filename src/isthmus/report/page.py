@@ -274,9 +274,10 @@ def render(
 
 
 def _in_chunks(facts: dict[str, Any]) -> bool:
-    """Return whether rows were drawn from a stream, which may be of several files."""
+    """Return whether rows were drawn from a stream, or are of several files."""
     drawn = (facts["data"] or {}).get("drawn")
-    return drawn is not None and drawn["rows"] is not None
+    cases = [one for found in facts["flagged"] for one in found["cases"]]
+    return (drawn is not None and drawn["rows"] is not None) or any("file" in one for one in cases)
 
 
 def _title(facts: dict[str, Any]) -> str:

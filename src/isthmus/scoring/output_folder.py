@@ -113,10 +113,10 @@ def differences(before: Plain, now: Plain) -> list[str]:
         elif old[source] != new[source]:
             found.append(f"the file {source} (changed since)")
     if not found and before.get("parts") != now["parts"]:
-        found.append(
-            f"the chunks that files are read in (there {len(before.get('parts', []))}, "
-            f"now {len(now['parts'])})"
-        )
+        n_then, n_now = len(before.get("parts", [])), len(now["parts"])
+        how = f"there {n_then}, now {n_now}"
+        how = "of other rows, or in another order" if n_then == n_now else how
+        found.append(f"the chunks that files are read in ({how})")
     return found
 
 

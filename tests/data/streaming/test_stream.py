@@ -56,6 +56,40 @@ def test_a_folder_and_a_pattern_are_streams(folder):
     assert stream.kind == "table"
 
 
+def test_files_are_read_in_natural_order(frame, tmp_path):
+    for at, rows in enumerate(np.array_split(np.arange(N), 12), start=1):
+        frame.iloc[rows].to_parquet(tmp_path / f"Part{at}.parquet", index=False)
+    for source in (tmp_path, f"{tmp_path}/*.parquet"):
+        read = load(source).take(np.arange(N)).X
+        assert read["id"].tolist() == frame["id"].tolist()
+
+
+def test_a_row_is_named_with_its_file(frame, folder, monkeypatch):
+    (folder / "more").mkdir()
+    (folder / "2.parquet").rename(folder / "more" / "2.parquet")
+    own = [*(("0.parquet", row) for row in range(200)), *(("1.parquet", row) for row in range(200))]
+    own += [("more/2.parquet", row) for row in range(200)]
+    monkeypatch.setattr("isthmus.data.streaming.parquet.MAX_CHUNK_ROWS", 50)
+    stream = load(folder / "0.parquet", lazy=True)
+    assert stream.file_of(3) is None
+    assert stream.place(3) == "row 3, counting from 0"
+    stream = load(f"{folder}/**/*.parquet")
+    ids = stream.take(np.arange(N)).X["id"]
+    at = dict(zip(ids.tolist(), range(N), strict=True))
+    assert [stream.file_of(at[one]) for one in range(N)] == own
+    assert stream.place(at[250]) == f"row {at[250]}, counting from 0 (row 50 of 1.parquet)"
+    part = stream.take_range("230:430")
+    assert [part.file_of(row) for row in range(230, 430)] == [
+        own[ids[row]] for row in range(230, 430)
+    ]
+    rest = stream.without(np.array([0, 1, 250]))
+    kept = rest.take(np.arange(len(rest))).X["id"]
+    assert [rest.file_of(row) for row in range(len(rest))] == [own[one] for one in kept]
+    some = part.take(np.array([20, 70]))
+    assert [some.file_of(row) for row in some.row_numbers()] == [own[ids[250]], own[ids[300]]]
+    assert some.place(1).endswith(f"(row {own[ids[300]][1]} of {own[ids[300]][0]})")
+
+
 def test_one_file_is_a_stream_when_asked(folder, tmp_path):
     assert isinstance(load(folder / "0.parquet"), Dataset)
     assert isinstance(load(folder / "0.parquet", lazy=True), Stream)

@@ -20,7 +20,6 @@ from .images import TooManyPixelsError as TooManyPixelsError
 from .images import check_size as check_size
 from .images import decode_image as decode_image
 from .images import image_suffixes as image_suffixes
-from .images import natural_order as natural_order
 from .images import read_header as read_header
 from .images import read_images as read_images
 from .images import resize_images as resize_images

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -123,13 +122,6 @@ def read_header(file: ImageFile) -> ImageHeader:
 #: EXIF tag of the orientation; from 5 on height and width are swapped.
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
-
-
-def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Order names with their numbers by value; the name itself settles 1.png and 01.png."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    key = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
-    return key, path.name
 
 
 def read_images(

@@ -6,12 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from functools import cached_property
+from os.path import commonpath
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
 from isthmus.data.instances import Chunk, Instances
-from isthmus.data.places import joined_chunks
+from isthmus.data.places import in_file, joined_chunks
 from isthmus.errors import ShardError
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class FileRange:
         Rows, counted from the first of the row groups, or of the file; of a long table windows.
     cut_of : int
         Rows of the row group, where that is too large for one chunk and was divided; otherwise 0.
+    before : int
+        Rows of the file before those that `start` counts from.
     """
 
     files: tuple[str, ...]
@@ -118,6 +122,7 @@ class FileRange:
     start: int
     stop: int
     cut_of: int = 0
+    before: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -131,6 +136,13 @@ class FileRange:
         A row group can only be read from its beginning.
         """
         return self.cut_of > 0 and self.start > 0
+
+
+class FileRow(NamedTuple):
+    """The file of an instance, as seen from the folder that holds all files, and its row there."""
+
+    file: str
+    row: int
 
 
 class Reader(Protocol):
@@ -202,7 +214,16 @@ def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, N
 
 
 class ChunkedInstances(Instances):
-    """What a `Stream` does by its chunks alone, without its files."""
+    """What a `Stream` does by its chunks alone, without reading its files."""
+
+    reader: Reader
+    first_row: int
+    _file_ranges: tuple[FileRange, ...]
+    _starts: np.ndarray
+
+    @abstractmethod
+    def _in_files(self, rows: np.ndarray) -> np.ndarray:
+        """Return row numbers of this stream as row numbers in its files."""
 
     @property
     @abstractmethod
@@ -228,6 +249,47 @@ class ChunkedInstances(Instances):
     @abstractmethod
     def check_labelled(self) -> None:
         """Check that there are labels to read."""
+
+    @cached_property
+    def _folder(self) -> str | None:
+        """The folder that holds all files, with a slash at its end; None of a single file."""
+        files = {one.files[0] for one in self._file_ranges}
+        return f"{commonpath(files).rstrip('/')}/" if len(files) > 1 else None
+
+    def file_of(self, row: int) -> FileRow | None:
+        """Return the file of a row, and the number of the row in it, from 0.
+
+        Parameters
+        ----------
+        row : int
+            Its number in the data that was read, as `Dataset.row_numbers` gives it.
+
+        Returns
+        -------
+        FileRow or None
+            None where all rows are in one file, and of images, which are files themselves.
+        """
+        if self._folder is None or "file" in self.reader.key_types():
+            return None
+        among_all = int(self._in_files(np.array([row - self.first_row]))[0])
+        at = int(np.searchsorted(self._starts, among_all, side="right")) - 1
+        one = self._file_ranges[at]
+        file = one.files[0].removeprefix(self._folder)
+        return FileRow(file, one.before + one.start + among_all - int(self._starts[at]))
+
+    def place(self, row: int, step: int | None = None) -> str:
+        """Return where an instance is, with its file where there are several.
+
+        Parameters
+        ----------
+        row, step : int
+
+        Returns
+        -------
+        str
+        """
+        unit = "window" if self.kind == "series" else "row"
+        return in_file(super().place(row, step), self.file_of(self.first_row + row), unit)
 
     def share(self, rank: int, size: int) -> list[ChunkRange]:
         """Return the chunks of one of `size` processes, about as many rows for each.

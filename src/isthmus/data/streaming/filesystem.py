@@ -13,6 +13,7 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from isthmus._core import natural_order
 from isthmus.data.streaming.chunks import HOW_TO_SKIP
 from isthmus.errors import DataError, IsthmusError, ShardError, TooLargeError
 
@@ -21,6 +22,17 @@ PARQUET = (".parquet", ".pq")
 SHARDS = (*PARQUET, ".npy")
 #: What file systems call the time of a file: this machine's, S3's, and those of Google and others.
 _MODIFIED = ("mtime", "ETag", "etag", "LastModified", "updated", "last_modified")
+
+
+def natural_path_order(path: str) -> list[Any]:
+    """Order paths folder by folder, numbers within their names by value.
+
+    Examples
+    --------
+    >>> sorted(["a10/1.npy", "a2/10.npy", "a2/9.npy"], key=natural_path_order)
+    ['a2/9.npy', 'a2/10.npy', 'a10/1.npy']
+    """
+    return [natural_order(Path(name)) for name in path.split("/")]
 
 
 class FileStore:
@@ -53,7 +65,7 @@ class FileStore:
             ) from error
 
     def shards(self) -> list[str]:
-        """Return the files that the source names, in the order of their names.
+        """Return the files that the source names, `part2` before `part10`.
 
         Raises
         ------
@@ -84,7 +96,8 @@ class FileStore:
         else:
             found = [self.path] if self.fs.exists(self.path) else []
         # What begins so is written by engines beside their data, or half written.
-        return sorted(str(path) for path in found if path.rsplit("/", 1)[-1][0] not in "._")
+        read = [str(path) for path in found if path.rsplit("/", 1)[-1][0] not in "._"]
+        return sorted(read, key=natural_path_order)
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:

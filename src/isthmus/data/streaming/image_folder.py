@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from isthmus._core import read_parquet
+from isthmus._core import natural_order, read_parquet
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     ImageFile,
     ImageHeader,
     class_names,
     image_suffixes,
-    natural_order,
     read_header,
     read_images,
 )

@@ -193,7 +193,7 @@ def image_pattern(source: Any) -> list[str] | None:
     """
     if not _is_pattern(source) or Path(source).expanduser().exists():
         return None
-    from isthmus.data.formats import natural_order
+    from isthmus._core import natural_order
     from isthmus.data.streaming.image_folder import is_image
 
     pattern = Path(source).expanduser()

@@ -400,22 +400,24 @@ class ParquetReader:
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
         ranges: list[FileRange] = []
         together: list[int] = []
-        rows = n_bytes = 0
+        rows = n_bytes = before = 0
         for at, (n, size) in enumerate(sizes):
             if together and (rows + n > MAX_CHUNK_ROWS or n_bytes + size > MAX_CHUNK_BYTES):
-                ranges.append(FileRange((source,), tuple(together), 0, rows))
+                ranges.append(FileRange((source,), tuple(together), 0, rows, before=before))
+                before += rows
                 together, rows, n_bytes = [], 0, 0
             if n > MAX_CHUNK_ROWS or (size > MAX_CHUNK_BYTES and n > 1):
                 step = max(1, min(MAX_CHUNK_ROWS, n * MAX_CHUNK_BYTES // max(1, size)))
                 ranges += [
-                    FileRange((source,), (at,), first, min(first + step, n), cut_of=n)
+                    FileRange((source,), (at,), first, min(first + step, n), n, before)
                     for first in range(0, n, step)
                 ]
+                before += n
             elif n:
                 together.append(at)
                 rows, n_bytes = rows + n, n_bytes + size
         if together:
-            ranges.append(FileRange((source,), tuple(together), 0, rows))
+            ranges.append(FileRange((source,), tuple(together), 0, rows, before=before))
         return ranges
 
     def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:

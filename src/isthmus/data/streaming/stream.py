@@ -94,7 +94,7 @@ class Stream(ChunkedInstances):
     >>> stream.check_labelled(), [chunk.y.tolist() for chunk in stream.labelled_chunks(None)][0]
     (None, [0.0, 1.0, 0.0, 1.0])
     >>> len(stream.at_most(5, seed=0)[0]), stream.place(3), stream.draw(2, seed=0).tolist()
-    (5, 'row 3, counting from 0', [8, 10])
+    (5, 'row 3, counting from 0 (row 3 of 0.parquet)', [8, 10])
     >>> list(stream.map(len))
     [4, 4, 4]
     >>> stream.gather(lambda X: X["a"].to_numpy()).shape, stream.checked(np.asarray) is stream
@@ -371,6 +371,7 @@ class Stream(ChunkedInstances):
             keys=pd.concat(keys, ignore_index=True) if keys else None,
             reading=self.reading,
             rows=np.concatenate(numbers),
+            file_of=self.file_of,
             group_columns=self.group_columns,
         )
 
