@@ -1,5 +1,6 @@
 """The training loop against plain torch, its side effects, and its checkpoints."""
 
+import contextlib
 import json
 import math
 import random
@@ -30,6 +31,7 @@ from isthmus.training import (
     train,
 )
 from isthmus.training import checkpoint as checkpoint_module
+from isthmus.training import loop as loop_module
 from isthmus.training.loop import learning_rate_factor
 
 CPU = torch.device("cpu")
@@ -613,3 +615,38 @@ def test_an_estimator_refuses_a_checkpoint_of_other_parameters(table, tmp_path):
         other.fit(table)
     for name in ("architecture", "max_epochs (there 3, now 2)", "seed", "batch_size"):
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "choices"),
+    [
+        ((28, 28), {}),
+        ((28, 28), {"architecture": "strided"}),
+        ((28, 28), {"recipe": "reference"}),
+        ((80, 80), {}),
+        ((7,), {}),
+        ((50, 2), {"architecture": "conv1d"}),
+    ],
+    ids=str,
+)
+def test_steps_of_own_networks_are_not_watched_for_draws(monkeypatch, shape, choices):
+    def watch():
+        raise AssertionError("each operation of torch calls a Python function")
+
+    X = np.random.default_rng(0).random((40, *shape)).astype(np.float32)
+    monkeypatch.setattr(loop_module, "redirected_draws", watch)
+    Autoencoder(max_epochs=1, random_state=0, **choices).fit(X)
+
+
+def test_steps_of_layers_that_may_draw_are_watched(monkeypatch):
+    watched = []
+
+    def watch():
+        watched.append(True)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(loop_module, "redirected_draws", watch)
+    network = nn.Sequential(nn.Linear(7, 2), nn.Dropout()), nn.Linear(2, 7)
+    X = np.random.default_rng(0).random((40, 7))
+    Autoencoder(2, architecture=network, max_epochs=1, random_state=0).fit(X)
+    assert watched

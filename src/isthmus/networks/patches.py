@@ -34,8 +34,9 @@ _PATCHES_PER_IMAGE, _MAX_PATCHES = 25, 50_000
 _PLAIN = 0.03
 #: A smaller standard deviation along a direction, as a share of what is mapped, is of rounding.
 _NO_SPREAD = 1e-2
-#: Outputs of filters that are in memory at a time, and images of which views are made.
-_NUMBERS_AT_A_TIME, _IMAGES_AT_A_TIME = 2**21, 512
+#: Outputs of filters at a time, which stay in the cache until they are averaged; and images of
+#: which views are made.
+_NUMBERS_AT_A_TIME, _IMAGES_AT_A_TIME = 2**19, 512
 
 
 class SquareRoot(nn.Module):

@@ -467,7 +467,7 @@ def _is_over(progress: Progress, settings: Settings) -> bool:
 _DRAWLESS = (
     *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample),
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.ReLU),
 )
 
 
