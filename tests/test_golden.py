@@ -54,8 +54,8 @@ KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
 ADDED = {
     "alarms", "answer", "cells", "dates", "decoder_digest", "drift_reference", "file_digests",
-    "flagged", "holds", "monitor.json", "n_fit", "n_missing", "n_trained", "number",
-    "part", "points", "precision", "predict_files.py", "untested", "window_label",
+    "flagged", "holds", "monitor.json", "moved_columns", "n_fit", "n_missing", "n_trained",
+    "number", "part", "points", "precision", "predict_files.py", "untested", "window_label",
 }  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

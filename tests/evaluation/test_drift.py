@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import anderson_ksamp, binomtest, energy_distance
 
 from isthmus import Autoencoder
+from isthmus.data import Column
 from isthmus.errors import DataError
 from isthmus.evaluation import drift as drift_module
-from isthmus.evaluation import holm, measure_drift
+from isthmus.evaluation import holm, measure_column_drift, measure_drift
 from isthmus.evaluation.drift import anderson_darling, energy, permutation_p_value, permute
 
 
@@ -225,3 +226,42 @@ def test_new_digits_are_like_those_held_out_and_spoiled_ones_are_not(encoder, di
     assert against(noisy)["errors"]["changed"]
     assert against(noisy)["median_error"]["interval"][0] > 1
     assert not against(images)["drifted"]
+
+
+def test_columns_are_said_to_have_moved_as_seldom_as_stated(rng):
+    """Of numbers, and of three categories with missing values, whose test is conservative."""
+    types = [Column(), Column(), Column("category", ("a", "b", "c"))]
+    n_runs, raised = 300, 0
+    for _ in range(n_runs):
+        then, now = rng.normal(size=(2, 80, 3))
+        for one in (then, now):
+            one[:, 2] = rng.integers(0, 3, 80)
+            one[rng.random(80) < 0.1, 2] = np.nan
+        raised += bool(measure_column_drift(then, now, ["x", "y", "kind"], types)["moved"])
+    assert binomtest(raised, n_runs, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_a_column_of_which_more_is_missing_or_unseen_has_moved(rng):
+    types = [Column("category", ("a", "b")), Column(), Column("boolean"), Column("date")]
+    then = np.column_stack([np.arange(400) % 2, rng.normal(size=400), np.ones(400), np.ones(400)])
+    now = then.copy()
+    now[:200, 0] = 2
+    now[:200, 1] = np.nan
+    now[:, 3] = np.nan
+    found = measure_column_drift(then, now, ["kind", "size", "on", "day"], types)
+    day, *others = found["moved"]
+    kind, size = sorted(others, key=lambda one: one["name"])
+    assert (day["name"], day["then"], day["now"], day["missing"]["now"]) == ("day", None, None, 1)
+    assert kind["category"] == "a category not seen at fit"
+    assert (kind["then"], kind["now"]) == (0, 0.5)
+    assert size["missing"] == {"then": 0, "now": 0.5}
+    assert found["n_columns"] == 4
+
+
+def test_columns_that_do_not_fit_are_refused(rng):
+    for then, now, names in (
+        (rng.normal(size=(30, 2)), rng.normal(size=(30, 3)), ["a", "b"]),
+        (rng.normal(size=(30, 2)), rng.normal(size=(9, 2)), ["a", "b"]),
+    ):
+        with pytest.raises(DataError, match="expected"):
+            measure_column_drift(then, now, names, [Column()] * 2)

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, Dataset, load_bundle, save_bundle
 from isthmus.data.windows import Windows
 from isthmus.evaluation import decide, measure_drift
+from isthmus.report import report_facts, write_report
 from isthmus.report.changes_chapter import change_facts
 
 
@@ -219,3 +221,53 @@ def test_errors_in_other_units_are_not_compared(tmp_path):
     assert found["errors"] is None
     assert not found["same_encoder"]
     assert "cannot be compared" in found["verdict"]
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
+    rng = np.random.default_rng(0)
+
+    def rows(n, amount=0.0, online=0.3, missing=0.0):
+        table = pd.DataFrame(
+            {
+                "amount": rng.lognormal(3 + amount, 0.8, n),
+                "hour": np.where(rng.random(n) < missing, np.nan, rng.normal(14, 3, n)),
+                "merchant": np.where(rng.random(n) < online, "online", "shop"),
+                "fees": rng.normal(size=n),
+            }
+        )
+        return table
+
+    detector = AnomalyDetector(
+        Autoencoder(2, max_epochs=1, random_state=0),
+        calibration=calibration,
+        false_alarm_rate=0.1,
+        random_state=0,
+    ).fit(rows(600))
+    save_bundle(tmp_path / "bank", detector.encoder_, {"normal": detector})
+    bank = load_bundle(tmp_path / "bank")
+
+    same = report_facts(bank, Dataset(rows(500)))
+    assert same["changes"]["moved_columns"]["moved"] == []
+    assert "No column moved: all 4" in same["changes"]["moved_columns"]["words"]
+
+    later = Dataset(rows(500, amount=1.0, online=0.6, missing=0.2))
+    facts = write_report(bank, tmp_path / "bank.html", later)
+    found = facts["changes"]["moved_columns"]
+    by_name = {one["name"]: one for one in found["moved"]}
+    assert list(by_name) == ["amount", "merchant", "hour"]  # the largest change first
+    stored = detector.reference_set_.columns.values
+    assert by_name["amount"]["then"] == pytest.approx(np.median(stored[:, 0]))
+    assert by_name["amount"]["now"] == pytest.approx(later.X["amount"].median())
+    kind = by_name["merchant"]
+    share = (later.X["merchant"] == kind["category"]).mean()
+    assert kind["category"] in ("online", "shop")
+    assert kind["now"] == pytest.approx(share)
+    assert by_name["hour"]["missing"]["now"] == pytest.approx(later.X["hour"].isna().mean())
+    (card,) = [one for one in facts["answer"]["cards"] if one["title"] == "Drift"]
+    assert card["value"] == "found"
+    assert "columns that moved: amount, merchant, hour" in card["words"]
+    assert "Columns that moved" in (tmp_path / "bank.html").read_text("utf-8")
+
+    known = report_facts(bank, Dataset(rows(10)))["changes"]["moved_columns"]
+    assert known is None  # too few

@@ -38,6 +38,7 @@ from .features import POOLED_STEPS as POOLED_STEPS
 from .features import WINDOW_STATISTICS as WINDOW_STATISTICS
 from .features import ColumnReference as ColumnReference
 from .features import Features as Features
+from .features import column_values as column_values
 from .features import compute_stored_codes as compute_stored_codes
 from .features import extract_features as extract_features
 from .features import extract_features_in_chunks as extract_features_in_chunks

@@ -19,6 +19,7 @@ from .detection import evaluate_head as evaluate_head
 from .detection import raw_distances as raw_distances
 from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
+from .drift import measure_column_drift as measure_column_drift
 from .drift import measure_drift as measure_drift
 from .metrics import ClassTally as ClassTally
 from .metrics import alert_load as alert_load

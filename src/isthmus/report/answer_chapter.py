@@ -16,6 +16,8 @@ SAME_SOURCE = {
     "images": "are these of the same camera, in the same setting?",
     "table": "is this of the same source, in the same units?",
 }
+#: Columns that moved which a card names.
+N_COLUMNS = 4
 #: Classes up to which a confusion matrix is the picture.
 MAX_CLASSES = 20
 
@@ -55,7 +57,7 @@ def answer_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if not answer["cards"]:
         _add_code(answer, facts)
     if facts["changes"] is not None:
-        _add_drift(answer, facts["changes"]["drift"])
+        _add_drift(answer, facts["changes"]["drift"], facts["changes"]["moved_columns"])
     return answer
 
 
@@ -247,10 +249,19 @@ def _add_alarms(answer: dict[str, Any], found: dict[str, Any], same_source: str)
     answer["cards"].append(_card("False alarms", value, words))
 
 
-def _add_drift(answer: dict[str, Any], drift: dict[str, Any]) -> None:
+def _add_drift(
+    answer: dict[str, Any], drift: dict[str, Any], columns: dict[str, Any] | None
+) -> None:
     found = drift["found"]
+    names = [one["name"] for one in columns["moved"]] if columns else []
+    more = f" and {len(names) - N_COLUMNS:,} more" * (len(names) > N_COLUMNS)
+    moved = f"columns that moved: {', '.join(names[:N_COLUMNS])}{more}" if names else ""
     if found is None:
-        answer["cards"].append(_card("Drift", "not tested", drift["untested"]))
+        if moved:
+            answer["cards"].append(_card("Drift", "found", moved, "warning"))
+        else:
+            value = "not tested" if columns is None else "no column moved"
+            answer["cards"].append(_card("Drift", value, drift["untested"]))
         return
     against = {"calibration": "rows that calibrated", "held out": "instances held out at fit"}
     words = f"{found['n']:,} new instances against {found['n_reference']:,} "
@@ -258,7 +269,8 @@ def _add_drift(answer: dict[str, Any], drift: dict[str, Any]) -> None:
     ratio = found["median_error"]["ratio"]
     if ratio is not None:
         words += f"; their median error is {times(ratio)} times as large"
-    value, tone = ("found", "warning") if found["drifted"] else ("none found", "plain")
+    words += f"; {moved}" if moved else ""
+    value, tone = ("found", "warning") if found["drifted"] or moved else ("none found", "plain")
     answer["cards"].append(_card("Drift", value, words, tone))
 
 

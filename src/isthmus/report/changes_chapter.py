@@ -22,7 +22,7 @@ from isthmus.evaluation import (
     holm,
     measure_drift,
 )
-from isthmus.report.detection_chapter import calibration_rows
+from isthmus.report.detection_chapter import calibration_rows, column_changes
 from isthmus.report.wording import label_or_none, percent, times
 
 #: How a bundle comes to hold instances that the encoder was not trained on.
@@ -350,7 +350,7 @@ def change_facts(
         reference; `drift_reference`, "held out" by the encoder, or "calibration" where it held out
         none: rows that calibrate a detector of the table; `untested`, the reason where there is no
         test; `dependent`, whether the instances are windows that overlap; `verdict`, a
-        sentence.
+        sentence. `moved_columns` : see `column_changes`.
 
         `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
         (`then`, `now`); `same_encoder`; `errors`, see `compare_errors`, None for the same encoder
@@ -369,6 +369,7 @@ def change_facts(
     facts: dict[str, Any] = {
         "level": level,
         "drift": _drift(bundle, codes, errors, hashes, dependent, level, seed),
+        "moved_columns": column_changes(bundle, looked_at.X, hashes, level),
         "earlier": None,
     }
     if earlier is not None:

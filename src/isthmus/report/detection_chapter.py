@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from isthmus.autoencoder import HeldOut
+from isthmus.autoencoder import HeldOut, TrainingRowHashes
 from isthmus.bundle import Bundle, rows_used_in_fit
-from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
-from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
-from isthmus.evaluation import detection_metrics, evaluate_groups, ranking, raw_distances
+from isthmus.data import ABNORMAL, NORMAL, Dataset, take_rows, verdicts
+from isthmus.detection import (
+    UNKNOWN,
+    AnomalyDetector,
+    check_detector_labels,
+    column_values,
+)
+from isthmus.evaluation import (
+    MIN_INSTANCES,
+    detection_metrics,
+    evaluate_groups,
+    measure_column_drift,
+    ranking,
+    raw_distances,
+)
 from isthmus.report.flagged_cases import explain_shown, numbers_by_hash, value_text
+from isthmus.report.wording import percent
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
@@ -23,6 +36,8 @@ N_BINS = 40
 #: Positions of the slider, and points of a curve.
 N_STEPS = 200
 N_FINDINGS, N_REASONS, N_NEIGHBORS = 8, 5, 3
+#: Columns that a sentence names, and the change of a share of missing values that it does.
+N_NAMED, NOTED_MISSING = 5, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +72,66 @@ def calibration_rows(bundle: Bundle) -> CalibrationRows | None:
         repeated = encoder.training_row_hashes_.overlap(hashes)
         return CalibrationRows(HeldOut(features.codes, errors, repeated), known.hashes)
     return None
+
+
+def column_changes(
+    bundle: Bundle, X: Any, hashes: np.ndarray, level: float
+) -> dict[str, Any] | None:
+    """Return which columns of new rows moved, against rows that calibrate a detector of a table.
+
+    See `measure_column_drift`, with `detector`, its name, and `words`, a sentence. With
+    cross-calibration too: the encoders learned from these rows, but the tests use none. None
+    where no detector stored rows, or there are too few of either.
+    """
+    encoder = bundle.encoder
+    for name, detector in bundle.heads.items():
+        stored = detector.reference_set_.columns if isinstance(detector, AnomalyDetector) else None
+        if stored is None or detector.encoder_digest_ != encoder.digest_:
+            continue
+        known = detector.reference_set_
+        normal = known.y[stored.rows] != ABNORMAL
+        new = ~TrainingRowHashes.from_hashes(known.hashes).trained_on(hashes)
+        if not new.all():  # common rows would be on the side of the reference only
+            _, place, counts = np.unique(known.hashes, return_inverse=True, return_counts=True)
+            normal &= counts[place][stored.rows] == 1
+        if min(normal.sum(), new.sum()) < MIN_INSTANCES:
+            continue
+        schema = encoder.schema_
+        names = schema.columns or [f"column {at}" for at in range(schema.n_features)]
+        values = column_values(encoder, take_rows(X, np.flatnonzero(new)))
+        found = measure_column_drift(
+            stored.values[normal], values, names, schema.types, level=level
+        )
+        return found | {"detector": name, "words": describe_columns(found)}
+    return None
+
+
+def describe_columns(found: dict[str, Any]) -> str:
+    """Describe which columns moved, in a sentence."""
+    n, n_columns = found["n"], found["n_columns"]
+    against = f"{found['n_reference']:,} that calibrated the detector"
+    if not found["moved"]:
+        return f"No column moved: all {n_columns:,} of {n:,} new rows are like those of {against}."
+    shown = [_column_words(one) for one in found["moved"][:N_NAMED]]
+    more = len(found["moved"]) - len(shown)
+    shown += [f"{more:,} more"] if more else []
+    return (
+        f"{len(found['moved']):,} of {n_columns:,} column{'s' * (n_columns != 1)} moved, in "
+        f"{n:,} new rows against {against}: {'; '.join(shown)}."
+    )
+
+
+def _column_words(one: dict[str, Any]) -> str:
+    then, now = one["missing"]["then"], one["missing"]["now"]
+    parts = []
+    if one["category"] is not None:
+        parts.append(f"{one['category']} {percent(one['then'])}, now {percent(one['now'])}")
+    elif one["then"] is not None:
+        values = [v if isinstance(v, str) else f"{v:.4g}" for v in (one["then"], one["now"])]
+        parts.append(f"median {values[0]}, now {values[1]}")
+    if abs(now - then) >= NOTED_MISSING:
+        parts.append(f"missing {percent(then)}, now {percent(now)}")
+    return f"{one['name']} ({'; '.join(parts)})" if parts else str(one["name"])
 
 
 def verdict_facts(

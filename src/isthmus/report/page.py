@@ -126,7 +126,8 @@ def to_markdown(facts: dict[str, Any]) -> str:
         lines += _table(["first", "duration", "channel", "anomaly score", "p-value"], rows)
     if facts["changes"]:
         lines += ["## What changed", "", _text(facts["changes"]["drift"]["verdict"]), ""]
-        earlier = facts["changes"]["earlier"]
+        columns, earlier = facts["changes"]["moved_columns"], facts["changes"]["earlier"]
+        lines += [_text(columns["words"]), ""] if columns else []
         if earlier:
             verdicts = [earlier["verdict"], *(head["verdict"] for head in earlier["heads"])]
             lines += [f"Since {_text(earlier['name'])}: {_text(' '.join(verdicts))}", ""]
