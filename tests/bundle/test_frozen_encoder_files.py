@@ -88,6 +88,8 @@ def test_what_is_data_loads_by_itself(kind, tmp_path, onnx_file):
     bundle = check_same(tmp_path / "press", heads)
 
     assert bundle.encoder.digest_ == heads["sign"].encoder_digest_
+    assert kind != "precomputed" or "precomputed encoder of 5 numbers" in repr(bundle)
+    assert "precomputed precomputed" not in repr(bundle)
     bundle.heads["sign"].add_labels(X[:5], Y[:5])  # goes on as a head that was never saved
     save_bundle(tmp_path / "again", bundle.encoder, bundle.heads)
     check_same(tmp_path / "again", {"normal": heads["normal"]})

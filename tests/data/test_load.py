@@ -320,6 +320,17 @@ def test_label_is_for_tables(tmp_path):
         load_path(tmp_path / "x.npy", label="b")
 
 
+def test_one_json_value_is_refused_with_the_call_that_makes_lines_of_it(tmp_path):
+    rows = pd.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
+    rows.to_json(tmp_path / "rows.json", orient="records")
+    with pytest.raises(DataError, match=r"one JSON value.*and \.jsonl is read") as caught:
+        load_path(tmp_path / "rows.json")
+    call = str(caught.value).split("write it so: ")[1].replace("'rows.jsonl'", "lines")
+    lines = tmp_path / "rows.jsonl"
+    eval(call, {"pandas": pd, "lines": lines})
+    pd.testing.assert_frame_equal(load_path(lines).X, rows)
+
+
 def test_missing_file_suggests_its_neighbour(tmp_path):
     (tmp_path / "readings.csv").write_bytes(CSV)
     with pytest.raises(DataError) as caught:

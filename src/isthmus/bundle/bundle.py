@@ -34,7 +34,7 @@ from isthmus.bundle.encoder_files import (
 )
 from isthmus.bundle.head_binding import Head, check_bound, decisions, reasons_of
 from isthmus.bundle.head_folders import add_version, read_head
-from isthmus.bundle.head_versions import history, last_head, version_folder
+from isthmus.bundle.head_versions import architecture_name, history, last_head, version_folder
 from isthmus.bundle.manifest import (
     bundle_files,
     bundle_lock,
@@ -99,8 +99,8 @@ class Bundle:
     heads: dict[str, Head] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        schema, design = self.encoder.schema_, self.manifest["encoder"]["architecture"]
-        what = f"{schema.kind} of {' x '.join(map(str, schema.shape))}, {design['architecture']}"
+        schema, design = self.encoder.schema_, architecture_name(self.manifest["encoder"])
+        what = f"{schema.kind} of {' x '.join(map(str, schema.shape))}, {design}"
         heads = [f"{name} ({type(head).__name__})" for name, head in self.heads.items()]
         width = f"encoder of {self.encoder.n_components_} numbers"
         return f"Bundle({str(self.path)!r}, {what} {width}, heads: {', '.join(heads) or 'none'})"

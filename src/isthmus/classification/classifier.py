@@ -352,7 +352,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances, Stream or StoredCodes
+        X : array or DataFrame of n instances without a label, Stream or StoredCodes
         n : int, at least 1, default=20
 
         Returns

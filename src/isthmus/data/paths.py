@@ -116,6 +116,13 @@ def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Sp
         return load_ts(path)
     if is_idx_file(path):
         return load_idx_file(path)
+    if path.name.lower().removesuffix(".gz").endswith(".json"):
+        raise DataError(
+            f"{path} is one JSON value, whose shape (rows, columns, objects within objects) would "
+            "have to be guessed, and .jsonl is read, with an object for each row on a line of its "
+            f"own; write it so: pandas.read_json({str(path)!r}).to_json("
+            f"{path.name.split('.')[0] + '.jsonl'!r}, orient='records', lines=True)"
+        )
     from isthmus.data.streaming import ImageReading, is_image, load_image_files
 
     if is_image(path):

@@ -193,6 +193,7 @@ class ExplainedDecisionsMixin:
         Parameters
         ----------
         X : array or DataFrame of n instances, Dataset
+            Those without a label: which have one is not looked at here, as `isthmus suggest` does.
         n : int, at least 1, default=20
         groups : optional
             See `predict`.

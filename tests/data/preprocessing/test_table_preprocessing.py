@@ -321,7 +321,11 @@ def test_the_error_names_a_column_without_values():
     assert "column 1 has no value" in error_of(np.array([[1, np.nan], [2, np.nan]]))
     names = [f"part {at}" for at in range(40)]
     all_ = error_of(pd.DataFrame({"a": range(40), "b": None, "c": names, "d": None}))
-    assert all_.startswith("3 columns cannot be learned from:\n- column 'b' has no value")
+    assert all_.startswith(
+        "2 problems of columns that nothing can be learned from:\n- 2 columns have"
+    )
+    assert "have no value in any of 40 rows, 'b' and 'd'; drop" in all_
+    assert "drop=['b', 'd'] (on the command line --drop b --drop d)" in all_
     assert "- column 'c' holds 40 different values" in all_
     assert "pass it in keys= (--key)" in all_
 

@@ -125,6 +125,15 @@ def test_a_column_without_a_value_and_one_that_names_things(tmp_path, mixed):
     write(frame, tmp_path)
     with pytest.raises(DataError, match="column 'nothing' has no value in any of 900 rows"):
         load(tmp_path).schema  # noqa: B018
+    empty = dict.fromkeys("abcdefg", np.nan)
+    write(mixed[["far"]].assign(**empty, name=[f"name {at}" for at in range(N)]), tmp_path)
+    with pytest.raises(DataError, match="2 problems of columns") as caught:
+        load(tmp_path).schema  # noqa: B018
+    assert "- 7 columns have no value in any of 900 rows, 'a', 'b', 'c', 'd', 'e' and 2 more;" in (
+        str(caught.value)
+    )
+    assert "--drop f --drop g)" in str(caught.value)
+    assert "- column 'name' holds 900 different values" in str(caught.value)
     write(mixed[["far"]].assign(name=[f"name {at}" for at in range(N)]), tmp_path)
     with pytest.raises(DataError, match="column 'name' holds 900 different values in 900 rows"):
         load(tmp_path).schema  # noqa: B018

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -23,6 +25,10 @@ from isthmus.errors import DataError
 MAX_LEVELS = 50
 #: Minimum share of the training rows (and at least two rows) for a level of its own.
 MIN_SHARE = 0.001
+#: Columns without a value that an error names before it counts the others.
+N_SHOWN = 5
+#: What follows the number of errors of columns that nothing can be learned from.
+NOT_LEARNED = "problems of columns that nothing can be learned from"
 #: Maximum number of distinct values of a category column.
 MAX_CATEGORIES = 10_000
 
@@ -345,22 +351,67 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
     Raises
     ------
     DataError
-        When no row has a value, or the values of a text column hardly repeat.
+        When the values of a text column hardly repeat.
     """
     values = values.astype(np.float64, copy=False)
-    check_repeats(len(values), len(values) - int(np.isnan(values).sum()), column, name)
+    check_repeats(len(values) - int(np.isnan(values).sum()), column, name)
     if column.type == "category":
         return CategoryInputs.learn(values, column)
     return ValueInputs.learn(values, column)
 
 
-def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> None:
-    """Check that a column has values, and that those of a category repeat.
+def check_values(names: Sequence[str], n_present: Sequence[int], n_rows: int) -> None:
+    """Check that each column has a value in some row; all that have none are in one error.
 
     Parameters
     ----------
-    n_rows, n_present : int
-        Rows, and those with a value.
+    names : sequence of str
+        What to call each column, such as "column 'a'".
+    n_present : sequence of int
+        Rows with a value in each column.
+    n_rows : int
+
+    Raises
+    ------
+    DataError
+        When there is none in a column.
+
+    Examples
+    --------
+    >>> try:
+    ...     check_values(["column 'a'", "column 'b'", "column 'c'"], [0, 9, 0], 9)
+    ... except DataError as error:
+    ...     print(str(error).split(";")[0])
+    2 columns have no value in any of 9 rows, 'a' and 'c'
+    """
+    names = [name for name, n in zip(names, n_present, strict=True) if not n]
+    if not names:
+        return
+    if len(names) == 1:
+        raise DataError(
+            f"{names[0]} has no value in any of {n_rows} rows, expected at least one; "
+            f"{_drop(names[0])}"
+        )
+    quoted = [name.removeprefix("column ") for name in names]
+    shown, more = quoted[:N_SHOWN], len(quoted) - N_SHOWN
+    last = [f"{more:,} more"] if more > 0 else [shown.pop()]
+    fix = "drop the columns"
+    if not quoted[0].isdigit():
+        options = " ".join(f"--drop {shlex.quote(ast.literal_eval(name))}" for name in quoted)
+        fix += f": drop=[{', '.join(quoted)}] (on the command line {options})"
+    raise DataError(
+        f"{len(names):,} columns have no value in any of {n_rows} rows, {', '.join(shown)} and "
+        f"{last[0]}; {fix}"
+    )
+
+
+def check_repeats(n_present: int, column: Column, name: str) -> None:
+    """Check that the values of a category repeat.
+
+    Parameters
+    ----------
+    n_present : int
+        Rows with a value.
     column : Column
     name : str
         What to call the column.
@@ -370,10 +421,6 @@ def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> Non
     DataError
         As `learn_inputs` does.
     """
-    if n_present == 0:
-        raise DataError(
-            f"{name} has no value in any of {n_rows} rows, expected at least one; {_drop(name)}"
-        )
     n_distinct = len(column.categories)
     if n_distinct > MAX_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
         raise DataError(

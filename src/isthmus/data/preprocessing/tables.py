@@ -13,8 +13,10 @@ import pandas as pd
 from isthmus.data.places import ColumnErrors
 from isthmus.data.preprocessing.column_inputs import (
     MAX_MAGNITUDE,
+    NOT_LEARNED,
     CategoryInputs,
     ValueInputs,
+    check_values,
     learn_inputs,
 )
 from isthmus.data.preprocessing.scaling import (
@@ -85,11 +87,14 @@ class TablePreprocessor:
         DataError
             When a column has no value at all, or is text whose values hardly repeat.
         """
-        names = [repr(name) for name in schema.columns or range(X.shape[1])]
-        learned, errors = [], ColumnErrors(heading="columns cannot be learned from")
+        names = [f"column {name!r}" for name in schema.columns or range(X.shape[1])]
+        learned, errors = [], ColumnErrors(heading=NOT_LEARNED)
+        n_present = (~np.isnan(X)).sum(axis=0).tolist()
+        with errors:
+            check_values(names, n_present, len(X))
         for at, column in enumerate(schema.types):
             with errors:
-                learned.append(learn_inputs(X[:, at], column, f"column {names[at]}"))
+                learned += [learn_inputs(X[:, at], column, names[at])] if n_present[at] else []
         errors.check()
         return cls(schema, tuple(learned))
 

@@ -121,6 +121,16 @@ class ColumnStatistics:
             "write numbers and dates as such"
         )
 
+    @property
+    def called(self) -> str:
+        """What errors call the column."""
+        return f"column {self.name!r}" if not self.name.isdecimal() else f"column {self.name}"
+
+    @property
+    def n_present(self) -> int:
+        """Rows with a value."""
+        return sum(self.counts.values()) or int(self.moments.combined().n)
+
     def result(self) -> Learned:
         """Return what `Column.learn` and `learn_inputs` give, and the range of numbers.
 
@@ -129,12 +139,10 @@ class ColumnStatistics:
         DataError
             As these do.
         """
-        called = f"column {self.name!r}" if not self.name.isdecimal() else f"column {self.name}"
         moments = self.moments.combined()
         if self.counts:
-            return self._of_counts(called, moments)
+            return self._of_counts(moments)
         column = self.column or Column()
-        check_repeats(self.n_rows, moments.n, column, called)
         sample = np.frombuffer(self.sample)
         sample = np.clip(sample[~np.isnan(sample)], -MAX_MAGNITUDE, MAX_MAGNITUDE)
         return self._of_values(sample, column, moments)
@@ -169,7 +177,7 @@ class ColumnStatistics:
         inputs = ValueInputs.of(moments, median, n_missing, self.n_rows, column, usual)
         return column, inputs, (self.low, self.high) if column.type == "number" else None
 
-    def _of_counts(self, called: str, moments: Moments) -> Learned:
+    def _of_counts(self, moments: Moments) -> Learned:
         distinct = pd.Series(list(self.counts), dtype=object)
         counts = np.array(list(self.counts.values()))
         if self.categorical:
@@ -178,7 +186,7 @@ class ColumnStatistics:
             distinct = distinct.astype("category")
         place = self._place(self.first_rows)
         column = Column.learn(distinct, place, counts)
-        check_repeats(self.n_rows, int(counts.sum()), column, called)
+        check_repeats(int(counts.sum()), column, self.called)
         positions = column.read(distinct, place)
         if column.type == "category":
             at = positions.astype(np.intp)
