@@ -249,7 +249,8 @@ def test_unlabelled_abnormal_rows_are_said_and_a_bound_finds_their_like(
     encoder, partly_labelled, tmp_path
 ):
     X, abnormal = partly_labelled[2:]
-    with pytest.warns(DataWarning, match="unlabelled rows that calibrate score .*--contamination"):
+    advice = r"unlabelled rows that calibrate score .*--contamination 0\.05.* leaves out \d+"
+    with pytest.warns(DataWarning, match=advice):
         detector = fitted(encoder, partly_labelled)
     found = detector.unlabelled_abnormal_
     assert 4 <= found["n_as_high"] < found["n_unlabelled"] / 10
@@ -261,6 +262,22 @@ def test_unlabelled_abnormal_rows_are_said_and_a_bound_finds_their_like(
     assert (bounded.predict(X[abnormal]) == -1).mean() > 0.7
     false_alarms = (bounded.predict(X[~abnormal]) == -1).mean()
     assert false_alarms <= 0.01 + 2 * np.sqrt(0.01 * (1 / 240 + 1 / len(X)))
+
+
+def test_a_bound_that_would_leave_out_nothing_is_not_advised():
+    """Abnormal rows whose scores overlap with those of normal ones."""
+    rng, n = np.random.default_rng(0), 2000
+    abnormal = rng.random(n) < 0.02
+    rows = rng.normal(size=(n, 6))
+    rows[abnormal, :2] += 2
+    y = np.where(rng.random(n) < np.where(abnormal, 0.5, 0.02), np.where(abnormal, -1, 1), 0)
+    encoder = Autoencoder(2, max_epochs=5, random_state=0)
+    with pytest.warns(DataWarning, match=r"; contamination=0\.05 would leave out none"):
+        fitted(encoder, (rows, y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        bounded = fitted(encoder, (rows, y), contamination=0.05)
+    assert bounded.contamination_.left_out.tolist() == []
 
 
 def test_nothing_is_said_of_clean_rows_or_without_labels(encoder, partly_labelled):

@@ -27,10 +27,8 @@ is heavier, normal rows are left out as well, at most the share c stated, and th
 (rate + c) / (1 - c). Rows that are left out only lower the threshold: where nothing is, the
 calibration is that without the option. See `docs/detection.md` for what is realised.
 
-Trimming the share stated itself is valid only where it is exact and every abnormal row is above
-every normal one: a bound of 5 % makes a rate of 1 % one of 6 % where the rows are clean. Bashari,
-Sesia and Romano ("Robust conformal outlier detection under contaminated reference data", ICML 2025)
-have people label the highest scores, which needs no assumption: `add_labels` does so here.
+Bashari, Sesia and Romano ("Robust conformal outlier detection under contaminated reference data",
+ICML 2025) have people label the highest scores, which needs no assumption, as `add_labels` does.
 """
 
 from __future__ import annotations
@@ -59,6 +57,8 @@ from isthmus.errors import DataError, DataWarning
 
 #: The bound that `"auto"` means.
 AUTO = 0.1
+#: The one that a warning advises.
+ADVISED = 0.05
 #: Share of rows that one round of screening leaves out, at most, and that of the nearest rows, the
 #: farthest of which counts: a smaller group cannot hide.
 STEP, REACH = 0.05, 0.1
@@ -411,17 +411,20 @@ def find_unlabelled_abnormal(
     median = float(np.median(np.concatenate(own)))
     high, unknown = scores >= median, y[calibrating] == UNKNOWN
     n_as_high, n = int(high[unknown].sum()), int(unknown.sum())
-    n_normal = len(scores) - n
-    share = high[~unknown].mean() if n_normal else 0.0
-    expected = share * n + 2 * math.sqrt(share * (1 - share) * (n + n**2 / max(1, n_normal)))
-    if threshold < median or n_as_high <= expected:
+    share = high[~unknown].mean() if len(scores) > n else 0.0
+    variance = share * (1 - share) * (n + n**2 / max(1, len(scores) - n))
+    if threshold < median or n_as_high <= share * n + 2 * math.sqrt(variance):
         return None
+    n_out = len(rows_left_out(scores, y[calibrating], ADVISED, score))
+    bounded = f"contamination={ADVISED} would leave out none: their scores are not apart"
+    if n_out:
+        bounded = f"state the largest share of abnormal rows: contamination={ADVISED} "
+        bounded += f"(--contamination {ADVISED}), or more, leaves out {n_out:,} by these scores"
     warnings.warn(
         f"{n_as_high:,} of {n:,} unlabelled rows that calibrate score as high as half of the rows "
         "labelled abnormal, and the threshold lies above these: where they are abnormal, they "
-        "raise it, and most abnormal rows are missed; state the largest share of abnormal rows, "
-        "contamination=0.05 (on the command line --contamination 0.05; a larger one where it is "
-        "stated already), or label the rows with the highest scores (isthmus suggest)",
+        "raise it, and most abnormal rows are missed; label the rows with the highest scores "
+        f"(isthmus suggest){', or ' if n_out else '; '}{bounded}",
         DataWarning,
         stacklevel=4,
     )
