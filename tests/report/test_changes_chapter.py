@@ -249,7 +249,7 @@ def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
 
     same = report_facts(bank, Dataset(rows(500)))
     assert same["changes"]["moved_columns"]["moved"] == []
-    assert "No column moved: all 4" in same["changes"]["moved_columns"]["words"]
+    assert "No column moved: each of 4" in same["changes"]["moved_columns"]["words"]
 
     later = Dataset(rows(500, amount=1.0, online=0.6, missing=0.2))
     facts = write_report(bank, tmp_path / "bank.html", later)

@@ -227,7 +227,7 @@ def test_what_a_head_knows_does_not_test_it(press, splits, place_of):
     assert found["verdicts"][0]["found"]["n_normal"] == (splits.test.y == 0).sum()
     worst = alone["classes"][0]["worst"][0]["row"]
     assert found["classes"][0]["worst"][0]["row"] == place_of[worst] + 30
-    assert "30 of 390 instances were used to fit or calibrate the head 'kind'" in str(
+    assert "30 of 390 instances that were used to fit or calibrate the head 'kind' are left" in str(
         found["data"]["warnings"]
     )
     alone = report_facts(press, known, normal="0", baselines=None)

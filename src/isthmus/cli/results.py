@@ -174,8 +174,8 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
     what, of = ("time points", "windows") if "n_windows" in found else ("instances", "instances")
     if found["n_known"]:
         console.print(
-            f"{found['n_known']:,} of the {of} are such as the head was fitted on: on them "
-            "the figures flatter it; test on others"
+            f"{found['n_known']:,} of the {of} {'is one' if found['n_known'] == 1 else 'are such'} "
+            "as the head was fitted on: the figures flatter it there; test on others"
         )
     if found["n_unlabelled"]:
         console.print(f"{found['n_unlabelled']:,} {what} without a label are left out")

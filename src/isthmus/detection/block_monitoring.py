@@ -90,10 +90,10 @@ def block_length(
         follows = np.flatnonzero(np.diff(first) == length)
         if len(follows) < MIN_REFERENCE:
             raise DataError(
-                f"got {len(scores):,} normal time points held out, of which {len(means)} blocks of "
-                f"{length} can be made, expected {MIN_REFERENCE} that follow each other and hardly "
-                "correlate; a monitor of time points needs a longer normal series: fit on more, or "
-                "recalibrate on one"
+                f"got {len(scores):,} normal time points held out, of which {len(follows)} blocks "
+                f"of {length} follow right after another, expected {MIN_REFERENCE}, to measure how "
+                "much blocks depend on those before; a monitor of time points needs a longer "
+                "normal series: fit on more, or recalibrate on one"
             )
         before, after = means[follows], means[follows + 1]
         most = MAX_CORRELATION + 1 / np.sqrt(len(follows))

@@ -306,7 +306,8 @@ def plot_scores(
         gid="threshold-label",
     )
     dress(axes, x=score_name, y="instances", grid="y")
-    add_legend(axes)
+    # Above: within the axes it would cover the line or bars.
+    add_legend(axes, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
     return figure
 
 

@@ -111,7 +111,7 @@ def describe_columns(found: dict[str, Any]) -> str:
     n, n_columns = found["n"], found["n_columns"]
     against = f"{found['n_reference']:,} that calibrated the detector"
     if not found["moved"]:
-        return f"No column moved: all {n_columns:,} of {n:,} new rows are like those of {against}."
+        return f"No column moved: each of {n_columns:,} is in {n:,} new rows as in the {against}."
     shown = [_column_words(one) for one in found["moved"][:N_NAMED]]
     more = len(found["moved"]) - len(shown)
     shown += [f"{more:,} more"] if more else []

@@ -281,8 +281,8 @@ def _by_heads(
         elif found["n_known"]:
             n = found["n"] + found["n_known"] if name in tested else len(part)
             warnings.append(
-                f"{found['n_known']:,} of {n:,} instances were used to fit or calibrate the head "
-                f"{name!r}, and are left out of its figures"
+                f"{found['n_known']:,} of {n:,} instances that were used to fit or calibrate the "
+                f"head {name!r} {'is' if found['n_known'] == 1 else 'are'} left out of its figures"
             )
     return facts
 

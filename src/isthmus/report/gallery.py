@@ -215,18 +215,14 @@ class Gallery:
         at = self._places[row]
         if self._files is not None:
             return str(self._files[at])
-        unit = "window" if self.kind == "series" else "row"
-        name = f"{unit} {row}"
-        if self.part.file_of is not None:
-            name = in_file(name, self.part.file_of(row), unit)
-        if self.part.windows is not None:
-            one = self.part.windows.take(np.array([at])).to_frame().iloc[0]
-            begin = (
-                f"row {one['first_row']}" if "first_row" in one else short_text(one["first_time"])
-            )
-            groups = [short_text(value) for value in one.iloc[:-2]]
-            name += f", from {begin}" + f" of {', '.join(groups)}" * bool(groups)
-        return name
+        name = f"{'window' if self.kind == 'series' else 'row'} {row}"
+        if self.part.windows is None:
+            found = None if self.part.file_of is None else self.part.file_of(row)
+            return in_file(name, found, name.split()[0])
+        one = self.part.windows.take(np.array([at])).to_frame().iloc[0]
+        begin = f"row {one['first_row']}" if "first_row" in one else short_text(one["first_time"])
+        groups = [short_text(value) for value in one.iloc[:-2]]
+        return name + f", from {begin}" + f" of {', '.join(groups)}" * bool(groups)
 
     def one(self, row: int) -> Markup:
         """Return an instance."""
