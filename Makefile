@@ -37,10 +37,8 @@ test-adapters: $(ADAPTERS)/.done  ## the tests with aeon and skore, which need o
 
 test-oldest: .venv-oldest/.done  ## tests with the oldest dependencies that pyproject.toml allows, of Python 3.11
 test-newest: .venv-newest/.done  ## tests with the newest dependencies, whatever is locked
-# Their oracle, onnx's own evaluation of a graph, has no TopK of unsorted values before onnx 1.23.
-test-oldest: RANGE_OPTIONS := --ignore=tests/export/test_decision_graph.py
 test-oldest test-newest: test-%:
-	env OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -W default -m 'not slow' $(RANGE_OPTIONS) $(RANGE_TESTS)
+	env OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -W default -m 'not slow' $(RANGE_TESTS)
 
 test-all: test test-slow docs  ## test and test-slow, and the documentation site
 

@@ -287,11 +287,11 @@ def test_the_service_decides_with_what_its_image_installs(built, run_in, tmp_pat
     assert "No module named 'torch'" in done.stderr
     (tmp_path / "decide.py").write_text(
         "import numpy as np, isthmus.serve, isthmus.export\n"
-        "from isthmus._core import find_nearest\n"
+        "from isthmus._core.process_state import run_in_threads\n"
         "isthmus.serve.build_app(['exported'])\n"
         "X = np.random.default_rng(0).normal(size=(300, 4))\n"
         "assert len(isthmus.export.Exported('exported').run(X)['verdict']) == 300\n"
-        "find_nearest(X, X, 3)  # the instances that are shown beside an answer\n"
+        "run_in_threads(len, [X] * 20)  # as a search for the instances beside an answer does\n"
     )
     done = run_in(programs, f"python {tmp_path / 'decide.py'}")
     assert done.returncode == 0, done.stderr

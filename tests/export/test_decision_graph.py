@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import pytest
+from packaging.version import Version
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import RidgeClassifier
@@ -37,7 +38,10 @@ SCORES = ("combined", "neighbours", "mahalanobis", "reconstruction", "head", "bl
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
-ReferenceEvaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
+onnx = pytest.importorskip("onnx")
+reference = pytest.importorskip("onnx.reference")
+#: onnx's own evaluation of a graph, which has TopK of unsorted values from this release on.
+HAS_EVALUATION = Version(onnx.__version__) >= Version("1.23")
 
 
 def compare(encoder, heads, X, tolerance=1e-5, networks=None):
@@ -54,8 +58,10 @@ def compare(encoder, heads, X, tolerance=1e-5, networks=None):
         assert got[one.name].shape == expected[one.name].shape == (len(X), *one.shape)
         assert got[one.name].dtype == (object if one.dtype == "str" else one.dtype)
     measure(heads, outputs, expected, got, tolerance, "given").check()
+    if not HAS_EVALUATION:
+        return got
     some = {name: values[:N_BY_REFERENCE] for name, values in rows.items()}
-    found = dict(zip(names, ReferenceEvaluator(model).run(names, some), strict=True))
+    found = dict(zip(names, reference.ReferenceEvaluator(model).run(names, some), strict=True))
     first = {name: values[:N_BY_REFERENCE] for name, values in expected.items()}
     measure(heads, outputs, first, found, tolerance, "given").check()
     return got
@@ -254,12 +260,6 @@ def test_a_graph_computes_only_the_outputs_kept(digit_encoder, digits):
     assert "Sigmoid" not in {node.op_type for node in small.graph.node}
     got = run(open_session(small), {"X": digits[0][:50]}, ["code"])
     np.testing.assert_allclose(got["code"], digit_encoder.transform(digits[0][:50]), atol=1e-5)
-
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("skl2onnx")
-ReferenceEvaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
 
 
 def abnormal(p_values, rate, n):
