@@ -47,7 +47,21 @@ class IsthmusError(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of Python, torch or ONNX Runtime means out of memory."""
+    """Return whether an error of Python, torch or ONNX Runtime means out of memory.
+
+    Parameters
+    ----------
+    error : exception
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory")), is_out_of_memory(OSError("gone"))
+    (True, False)
+    """
     if isinstance(error, MemoryError):
         return True
     # torch and ONNX Runtime have no class for it.
@@ -142,6 +156,10 @@ class OutputError(IsthmusError, OSError):
         needed : int, optional
             Bytes that were to be written.
 
+        Returns
+        -------
+        OutputError
+
         Examples
         --------
         >>> import errno
@@ -163,7 +181,21 @@ class OutputError(IsthmusError, OSError):
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Return whether the disk is full or the user's quota is used up."""
+    """Return whether the disk is full or the user's quota is used up.
+
+    Parameters
+    ----------
+    error : OSError
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    """
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -274,6 +306,10 @@ class DataWarning(UserWarning):
 
 class WindowWarning(UserWarning):
     """Windows leave out rows or classes that decisions on time points do not leave out.
+
+    Parameters
+    ----------
+    text, of_points : str
 
     Attributes
     ----------

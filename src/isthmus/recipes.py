@@ -41,7 +41,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Steps:
-    """The length of training: the epochs that make about `n_steps`, within bounds."""
+    """The length of training: the epochs that make about `n_steps`, within bounds.
+
+    Attributes
+    ----------
+    n_steps, min_epochs, max_epochs : int
+    """
 
     n_steps: int
     min_epochs: int

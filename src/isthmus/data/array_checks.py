@@ -185,10 +185,20 @@ def _channels_fix(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | No
 def check_no_infinity(values: np.ndarray, place: Place) -> None:
     """Check that numbers, shape (n,), are finite or missing.
 
+    Parameters
+    ----------
+    values : float array of shape (n,)
+    place : Place
+        Of the column, for the error.
+
     Raises
     ------
     DataError
         Naming the first row that is not.
+
+    Examples
+    --------
+    >>> check_no_infinity(np.array([1.0, np.nan]), Place("width"))
     """
     bad = np.isinf(values)
     if bad.any():
@@ -203,10 +213,20 @@ def check_no_infinity(values: np.ndarray, place: Place) -> None:
 def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:
     """Check that no value (n, m) is missing where none was at fit.
 
+    Parameters
+    ----------
+    missing : boolean array of shape (n, m)
+    names : sequence of m str, or None
+        Of the columns; without them the error has the number of the column.
+
     Raises
     ------
     DataError
         Naming column and row of the first.
+
+    Examples
+    --------
+    >>> check_complete(np.zeros((3, 2), bool), ["width", "height"])
     """
     if missing.any():
         row, at = (int(i) for i in np.unravel_index(int(missing.argmax()), missing.shape))

@@ -141,6 +141,11 @@ def arrow_to_frame(table: Any, exact: Collection[str] = ()) -> pd.DataFrame:
         Columns of decimal numbers that stay such, as those of keys do: databases write long
         numbers as decimals, which a float would round. Those of other columns become floats.
 
+    Returns
+    -------
+    DataFrame of shape (n, m)
+        Integers and truth values with missing ones in pandas' nullable types.
+
     Examples
     --------
     >>> import pyarrow as pa

@@ -35,10 +35,19 @@ def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
     table : str
         What to call it in an error.
 
+    Returns
+    -------
+    list of str
+
     Raises
     ------
     DataError
         Naming the first that is there twice.
+
+    Examples
+    --------
+    >>> check_names(pd.DataFrame({1: [0], "width": [0]}))
+    ['1', 'width']
     """
     names = [str(name) for name in X.columns]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)

@@ -68,6 +68,11 @@ def block_length(
     one_score : bool, default=True
         Whether the same score made all segments. The mean of each is otherwise left out.
 
+    Returns
+    -------
+    int
+        `window` times a power of two.
+
     Raises
     ------
     DataError

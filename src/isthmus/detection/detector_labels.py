@@ -419,6 +419,10 @@ def read_labels_of(
     timeline : Timeline or None
         Where windows lie among the time points.
 
+    Returns
+    -------
+    int8 array of shape (n,)
+
     Raises
     ------
     DataError
@@ -434,6 +438,14 @@ def read_labels_of(
 
 def normal_by_column_name(points: TimePoints | None) -> int | None:
     """Return 0 where the labels of time points are 0 and 1 in a column such as "anomaly".
+
+    Parameters
+    ----------
+    points : TimePoints or None
+
+    Returns
+    -------
+    int or None
 
     Warns
     -----

@@ -116,6 +116,15 @@ class Explanation:
         """Return a row for each instance: score, k features of largest residual, nearest normal.
 
         Its index is that of the DataFrame that the instances came as.
+
+        Parameters
+        ----------
+        k : int
+            How many of each instance's features are named.
+
+        Returns
+        -------
+        DataFrame of n rows
         """
         columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
         for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
@@ -297,7 +306,18 @@ def explain(
 
 
 def squared_residuals(encoder: InstanceEncoder, X: Any) -> np.ndarray:
-    """Return the squared residual of each value of an instance, (n, *schema_.shape)."""
+    """Return the squared residual of each value of an instance, (n, *schema_.shape).
+
+    Parameters
+    ----------
+    encoder : InstanceEncoder
+        Fitted, with a decoder.
+    X : instances (n, ...)
+
+    Returns
+    -------
+    array of shape (n, *schema_.shape)
+    """
     parts = [
         encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
         for batch in encoder.reconstruct(X)

@@ -94,7 +94,16 @@ class Features:
         return lengths
 
     def take(self, rows: np.ndarray) -> Features:
-        """Return the instances at these row numbers."""
+        """Return the instances at these row numbers.
+
+        Parameters
+        ----------
+        rows : integer array of shape (k,)
+
+        Returns
+        -------
+        Features
+        """
         return replace(
             self,
             codes=self.codes[rows],
@@ -127,6 +136,10 @@ def extract_features(
     fit_rows : integer array, optional
         Row numbers from which `explained` is computed, all when left out. Calibration rows must
         not be among them, or they are not exchangeable with rows to come; nor abnormal ones.
+
+    Returns
+    -------
+    Features
     """
     if not encoder.has_decoder:
         return _codes_alone(_all_codes(as_instances(X), encoder), encoder)

@@ -415,6 +415,11 @@ def band(
         Calibration rows, and new ones.
     confidence : float in (0, 1)
 
+    Returns
+    -------
+    low, high : float
+        Shares of the new rows.
+
     Examples
     --------
     >>> low, high = band(0.05, 199, 1000)

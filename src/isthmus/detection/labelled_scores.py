@@ -44,17 +44,44 @@ class LabelledScore(Score):
     """An anomaly score fitted on labelled rows, in standard deviations of normal rows."""
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Raise TypeError: labels are needed."""
+        """Raise TypeError: labels are needed.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
         raise TypeError(f"{type(self).__name__} needs labels: use fit_labelled")
 
     def fit_labelled(
         self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
     ) -> Self:
-        """Fit on the features of n rows and a boolean array that marks the abnormal ones."""
+        """Fit on the features of n rows and a boolean array that marks the abnormal ones.
+
+        Parameters
+        ----------
+        features : Features
+            Of n rows.
+        abnormal : boolean array of shape (n,)
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        self
+        """
         raise NotImplementedError
 
     def contribution(self, features: Features) -> np.ndarray:
-        """Return what the head adds to each instance's score, shape (n,)."""
+        """Return what the head adds to each instance's score, shape (n,).
+
+        Parameters
+        ----------
+        features : Features
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         raise NotImplementedError
 
 
@@ -104,7 +131,16 @@ class HeadScore(LabelledScore):
         return self.with_label_free(features)[1]
 
     def with_label_free(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """Return the label-free score and the head's score, from one neighbour search."""
+        """Return the label-free score and the head's score, from one neighbour search.
+
+        Parameters
+        ----------
+        features : Features
+
+        Returns
+        -------
+        free, head : array of shape (n,)
+        """
         distances, rows = self.label_free_.nearest(features)
         free = self.label_free_.relative(distances, rows)
         parts = self._parts(features, distances.mean(axis=1), free)
@@ -198,7 +234,16 @@ class BlendedScore(LabelledScore):
         return (1 - self.weight_) * free + self.weight_ * head
 
     def standardised(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """Return f and h, shape (n,) each."""
+        """Return f and h, shape (n,) each.
+
+        Parameters
+        ----------
+        features : Features
+
+        Returns
+        -------
+        free, head : array of shape (n,)
+        """
         free, head = self.head_.with_label_free(features)
         return self._in_deviations(free), head
 

@@ -408,6 +408,10 @@ def time_points_as_at_fit(
     resample, time_zone : str, optional
         Of a DataFrame, see `isthmus.load`.
 
+    Returns
+    -------
+    TimePoints
+
     Raises
     ------
     DataError
@@ -450,6 +454,10 @@ def decide_points(
         With the stride and whether scores are causal.
     threshold : float
         A time point with a higher score is abnormal.
+
+    Returns
+    -------
+    PointDecisions
     """
     places = WindowPlaces.cut(points.segments, points.window, calibration.stride)
     window_scores = np.empty(len(places))

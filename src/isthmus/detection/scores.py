@@ -39,18 +39,43 @@ class Score(ABC):
 
     @abstractmethod
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Fit on the features of rows that count as normal."""
+        """Fit on the features of rows that count as normal.
+
+        Parameters
+        ----------
+        features : Features
+            Of n rows.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        self
+        """
 
     @abstractmethod
     def score(self, features: Features) -> np.ndarray:
-        """Return the anomaly score of each instance, shape (n,), float64."""
+        """Return the anomaly score of each instance, shape (n,), float64.
+
+        Parameters
+        ----------
+        features : Features
+
+        Returns
+        -------
+        array of shape (n,)
+        """
 
     def training_scores(self, features: Features) -> np.ndarray:
         """Return the scores of the training rows, or of every few of them, 5,000 at most."""
         return self.score(features.take(np.arange(0, len(features), 1 + len(features) // 5000)))
 
     def leave_one_out(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return which of the normal rows fitted on, and the score of each against all others."""
+        """Return which of the normal rows fitted on, and the score of each against all others.
+
+        Returns
+        -------
+        (rows, scores) or None
+        """
         return None
 
     def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:

@@ -77,6 +77,10 @@ class WindowPlaces:
         segments : int array of shape (s, 2)
         window, stride : int
             A stretch shorter than a window has none.
+
+        Returns
+        -------
+        WindowPlaces
         """
         parts = [np.empty(0, np.int64)]
         for begin, end in segments:
@@ -286,6 +290,10 @@ class Timeline:
             over all of it, with its end.
         n_blocks : int, default=5
             Number of blocks otherwise, at most.
+
+        Returns
+        -------
+        list of HeldOutBlock
         """
         if self.by_group:
             return self._blocks_by_group(split=split, n_blocks=n_blocks)
@@ -394,6 +402,10 @@ def lay_out(points: TimePoints, n_windows: int, by_group: bool = False) -> Timel
         Number of windows at hand; None is returned where they are some of those cut.
     by_group : bool
         See `Timeline`.
+
+    Returns
+    -------
+    Timeline or None
     """
     first = np.concatenate([np.empty(0, np.int64), *(at for at, _ in points.cut(points.stride))])
     if len(first) != n_windows:

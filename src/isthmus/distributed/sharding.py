@@ -24,7 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @dataclass(frozen=True)
 class Shard:
-    """The rows `first` to `stop - 1`, counted from 0, of a batch of `n`."""
+    """The rows `first` to `stop - 1`, counted from 0, of a batch of `n`.
+
+    Attributes
+    ----------
+    first, stop, n : int
+    """
 
     first: int
     stop: int

@@ -52,7 +52,14 @@ class ClassTally:
         probabilities: np.ndarray | None = None,
         classes: np.ndarray | None = None,
     ) -> None:
-        """Add decisions; parameters as for `class_metrics`."""
+        """Add decisions; parameters as for `class_metrics`.
+
+        Parameters
+        ----------
+        y, predicted : array of shape (n,)
+        probabilities : array of shape (n, n_classes), optional
+        classes : array of shape (n_classes,), optional
+        """
         y, predicted = np.asarray(y), np.asarray(predicted)
         earlier = [] if self._labels is None else [self._labels]
         labels = np.unique(np.concatenate([*earlier, np.unique(y), np.unique(predicted)]))

@@ -153,7 +153,18 @@ def merge(first: ModelProto, second: ModelProto, connections: Mapping[str, str])
 
 
 def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """Return a model with these outputs, in this order, and only the nodes they need."""
+    """Return a model with these outputs, in this order, and only the nodes they need.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Changed in place.
+    names : sequence of str
+
+    Returns
+    -------
+    onnx.ModelProto
+    """
     graph = model.graph
     by_name = {value.name: value for value in graph.output}
     del graph.output[:]

@@ -83,6 +83,15 @@ def inputs_of(schema: Schema) -> list[Input]:
 
     Images keep their dtype, uint8 or float32; all other numbers are float64.
 
+    Parameters
+    ----------
+    schema : Schema
+        Of the encoder.
+
+    Returns
+    -------
+    list of Input
+
     Examples
     --------
     >>> schema = Schema.learn(pd.DataFrame({"width": [1.5, None], "class": ["nut", "bolt"]}))

@@ -102,7 +102,17 @@ def readme(facts: Mapping[str, Any]) -> str:
 
 
 def parity_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return the measured parity, one line for each output."""
+    """Return the measured parity, one line for each output.
+
+    Parameters
+    ----------
+    facts : mapping
+        Of an export.
+
+    Returns
+    -------
+    list of str
+    """
     parity = facts["parity"]
     lines = [
         f"Measured on {parity['n_rows']:,} rows ({parity['of']}), graph against library:",

@@ -315,6 +315,15 @@ def export_networks(encoder: Any) -> ModelProto:
     Its input is `NETWORK_INPUT`, its outputs are `CODE` and `DECODED`. Modules from
     outside isthmus go through torch's exporter.
 
+    Parameters
+    ----------
+    encoder : Autoencoder
+        Fitted.
+
+    Returns
+    -------
+    onnx.ModelProto
+
     Raises
     ------
     ExportError

@@ -43,7 +43,17 @@ FILE_DIGESTS = "file_digests"
 
 
 def open_session(model: ModelProto, threads: int = 0) -> Any:
-    """Return an ONNX Runtime session on the CPU; 0 threads is one a core."""
+    """Return an ONNX Runtime session on the CPU; 0 threads is one a core.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    threads : int
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+    """
     return new_session(model.SerializeToString(), threads)
 
 
@@ -62,6 +72,18 @@ def run(
     """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them.
 
     Up to `at_once` batches run at the same time, in threads.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    rows : mapping of str to array of shape (n, ...)
+    names : sequence of str
+        Outputs to compute.
+    at_once : int
+
+    Returns
+    -------
+    dict of str to array of shape (n, ...)
     """
     n = len(next(iter(rows.values())))
 

@@ -264,7 +264,17 @@ class Monitored(Protocol):
         """Return what new rows are compared with."""
 
     def observe(self, X: Any, groups: Any = None) -> Observed:
-        """Return what a monitor needs of instances in memory, with their groups where needed."""
+        """Return what a monitor needs of instances in memory, with their groups where needed.
+
+        Parameters
+        ----------
+        X : instances (n, ...)
+        groups : array of shape (n,), optional
+
+        Returns
+        -------
+        Observed
+        """
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,10 @@ def build(
         channels of the stages. The decoder has the same in reverse. Random kernels: of the
         decoder alone, which is linear by default.
 
+    Returns
+    -------
+    Networks
+
     Raises
     ------
     ArchitectureError
@@ -165,6 +169,15 @@ def choose_n_components(n_features: int, architecture: str = "dense") -> int:
     With `"random_kernels"` it is twice that, 512 at most, and m - 1 of up to 32 values: half of
     that code are shares of time, so that the other half holds what another code would.
 
+    Parameters
+    ----------
+    n_features : int
+    architecture : str
+
+    Returns
+    -------
+    int
+
     Examples
     --------
     >>> choose_n_components(784), choose_n_components(150, "random_kernels")
@@ -215,6 +228,14 @@ def tensor_versions(network: nn.Module) -> list[Any]:
     Reading them takes no longer than listing the tensors. They also differ after a network was
     moved, and changes by `tensor.data` leave them as they are: only `digest` is certain.
 
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    list
+
     Examples
     --------
     >>> layer = torch.nn.Linear(2, 2)
@@ -236,6 +257,14 @@ def in_evaluation_mode(network: nn.Module) -> nn.Module:
     The mode of the network itself is not changed, not even for a moment: another thread may be
     using it.
 
+    Parameters
+    ----------
+    network : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+
     Examples
     --------
     >>> network = nn.Sequential(nn.Dropout(0.5)).train()
@@ -248,7 +277,13 @@ def in_evaluation_mode(network: nn.Module) -> nn.Module:
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Write parameters and buffers to a safetensors file."""
+    """Write parameters and buffers to a safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+    network : torch.nn.Module
+    """
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     write_bytes(path, save(state))
 
@@ -283,6 +318,11 @@ def check_weights(make: Callable[[], nn.Module | Networks], files: Sequence[Path
 
 def read_weights(path: Path, network: nn.Module) -> None:
     """Read parameters and buffers into a network of the same architecture.
+
+    Parameters
+    ----------
+    path : Path
+    network : torch.nn.Module
 
     Raises
     ------

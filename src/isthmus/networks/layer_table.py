@@ -164,6 +164,10 @@ def multiply_adds(network: nn.Module, input_shape: tuple[int, ...]) -> int:
     input_shape : tuple of int
         Of one instance, without the batch.
 
+    Returns
+    -------
+    int
+
     Examples
     --------
     >>> multiply_adds(nn.Conv2d(1, 8, 3, padding=1, bias=False), (1, 10, 10))  # 72 at 100 positions
@@ -175,6 +179,15 @@ def multiply_adds(network: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 def count_parameters(network: nn.Module, *, trained: bool = False) -> int:
     """Count the parameters of a network: all, or those that training changes.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    trained : bool
+
+    Returns
+    -------
+    int
 
     Examples
     --------

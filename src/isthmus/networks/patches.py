@@ -45,7 +45,16 @@ class SquareRoot(nn.Module):
     least = 1e-3
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the same shape."""
+        """Return a tensor of the same shape.
+
+        Parameters
+        ----------
+        x : Tensor
+
+        Returns
+        -------
+        Tensor
+        """
         return torch.sqrt(x + self.least)
 
 
@@ -88,12 +97,32 @@ class PatchFeatures(nn.Sequential):
         self.requires_grad_()
 
     def requires_grad_(self, requires_grad: bool = True) -> PatchFeatures:
-        """Leave all parameters without gradient, whatever is asked."""
+        """Leave all parameters without gradient, whatever is asked.
+
+        Parameters
+        ----------
+        requires_grad : bool
+            Of no effect.
+
+        Returns
+        -------
+        PatchFeatures
+            Itself.
+        """
         super().requires_grad_(False)
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features."""
+        """Return the features.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, c, h, w)
+
+        Returns
+        -------
+        Tensor of shape (n, n_features)
+        """
         forward = super().forward
         return torch.cat([forward(part) for part in x.split(self._images_at_a_time)])
 
@@ -240,12 +269,31 @@ class PatchEncoder(nn.Module):
         self.features = PatchFeatures(input_shape, n_features)
 
     def requires_grad_(self, requires_grad: bool = True) -> PatchEncoder:
-        """Set whether the trained part takes gradients."""
+        """Set whether the trained part takes gradients.
+
+        Parameters
+        ----------
+        requires_grad : bool
+
+        Returns
+        -------
+        PatchEncoder
+            Itself.
+        """
         self.trained.requires_grad_(requires_grad)
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes: the trained numbers first."""
+        """Return the codes: the trained numbers first.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, c, h, w)
+
+        Returns
+        -------
+        Tensor of shape (n, n_components)
+        """
         return torch.cat([self.trained(x), self.features(x)], dim=1)
 
 

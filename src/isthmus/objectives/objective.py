@@ -21,10 +21,24 @@ Loss = Literal["bce", "mse"]
 def choose_loss(loss: str, kind: str) -> Loss:
     """Return the reconstruction error to minimise; `"auto"` is `"bce"` for images, else `"mse"`.
 
+    Parameters
+    ----------
+    loss : {"auto", "bce", "mse"}
+    kind : {"images", "series", "table"}
+
+    Returns
+    -------
+    {"bce", "mse"}
+
     Raises
     ------
     TrainingError
         When it is unknown, or `"bce"` for other data than images.
+
+    Examples
+    --------
+    >>> choose_loss("auto", "table")
+    'mse'
     """
     if loss == "auto":
         return "bce" if kind == "images" else "mse"
@@ -342,6 +356,15 @@ class Model(nn.Module):
         self.objective = objective
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the reconstructions."""
+        """Return the reconstructions.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, ...)
+
+        Returns
+        -------
+        Tensor of shape (n, ...)
+        """
         output: torch.Tensor = self.decoder(self.encoder(x))
         return output

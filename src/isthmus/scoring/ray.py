@@ -165,6 +165,13 @@ def connected_cluster(
 ) -> Iterator[None]:
     """Use the cluster that this process is connected to, or connect or start one.
 
+    Parameters
+    ----------
+    ray : module
+    address : str or None
+        Of the cluster; None for one on this machine.
+    error_type : type of IsthmusError
+
     Raises
     ------
     IsthmusError

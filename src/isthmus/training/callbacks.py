@@ -30,7 +30,12 @@ class Callback(AbstractContextManager["Callback"]):
     """Called after every step and epoch; entered before training, exited after it."""
 
     def on_step_end(self, n_instances: int) -> None:
-        """Act after a step on a batch of `n_instances`."""
+        """Act after a step on a batch of `n_instances`.
+
+        Parameters
+        ----------
+        n_instances : int
+        """
 
     def on_epoch_end(
         self, record: dict[str, Any], network: nn.Module, improved: bool
@@ -38,6 +43,18 @@ class Callback(AbstractContextManager["Callback"]):
         """Act after an epoch: its record of the history, and whether it is the best so far.
 
         True ends the training, with the weights of the best epoch.
+
+        Parameters
+        ----------
+        record : dict
+            The epoch's part of `history_`: `epoch`, losses, `seconds` and others.
+        network : torch.nn.Module
+            That is trained.
+        improved : bool
+
+        Returns
+        -------
+        bool or None
         """
         return None
 

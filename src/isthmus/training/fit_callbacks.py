@@ -30,6 +30,14 @@ CallbackSupportMixin: Any = object if _callbacks is None else _callbacks.Callbac
 def with_callbacks(method: F) -> F:
     """Let a method that fits close its callbacks of scikit-learn, also when it fails.
 
+    Parameters
+    ----------
+    method : callable
+
+    Returns
+    -------
+    callable
+
     Examples
     --------
     >>> @with_callbacks
@@ -90,6 +98,11 @@ class FitTask:
         ----------
         learned : callable
             From the records of the epochs done to what `end` takes.
+
+        Returns
+        -------
+        list of Callback
+            Empty without callbacks.
         """
         return [] if self.context is None else [EpochTasks(self, learned)]
 
@@ -182,7 +195,16 @@ class EpochTasks(Callback):
 
 
 def as_fit_task(fit: F) -> F:
-    """Make a whole `fit(self, X, y, ...)` one task of `FitCallbacksMixin`."""
+    """Make a whole `fit(self, X, y, ...)` one task of `FitCallbacksMixin`.
+
+    Parameters
+    ----------
+    fit : callable
+
+    Returns
+    -------
+    callable
+    """
 
     @wraps(fit)
     def fit_as_task(self: Any, X: Any, y: Any = None, *args: Any, **given: Any) -> Any:

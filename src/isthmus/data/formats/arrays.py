@@ -37,6 +37,15 @@ _MAX_DIMENSIONS = 64
 def load_npy(path: Path, kind: str = "auto") -> Dataset:
     """Load the array of a `.npy` file as X, without labels; `kind` as in `Schema.learn`.
 
+    Parameters
+    ----------
+    path : Path
+    kind : str
+
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     DataError
@@ -51,6 +60,15 @@ def load_npz(path: Path, kind: str = "auto") -> Dataset | Splits:
 
     The second is how Keras stores its data sets; its labels may be missing as well. Capitals
     do not matter and other arrays in the file are passed over. `kind` as in `Schema.learn`.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+
+    Returns
+    -------
+    Dataset, or Splits of the training and the test part
 
     Raises
     ------
@@ -77,6 +95,14 @@ def _part(arrays: Mapping[str, np.ndarray], path: Path, ending: str, kind: str) 
 
 def read_npy(path: Path) -> np.ndarray:
     """Read the array of a `.npy` file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    array
 
     Raises
     ------
@@ -138,6 +164,13 @@ def read_npz(
 
 def read_npy_header(file: IO[bytes], name: str | Path) -> tuple[tuple[int, ...], np.dtype]:
     """Read the header of a `.npy` file, which is left at its first value.
+
+    Parameters
+    ----------
+    file : binary file
+        At its first byte.
+    name : str or Path
+        What to call it in an error.
 
     Returns
     -------
@@ -338,6 +371,16 @@ def find_idx(folder: Path, name: str) -> Path | None:
 
     It may be gzipped, and a dot may stand for the dash before `idx`: both spellings
     circulate.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Such as `train-images-idx3-ubyte`.
+
+    Returns
+    -------
+    Path or None
     """
     dotted = name.replace("-idx", ".idx")
     for spelling in (f"{name}.gz", name, f"{dotted}.gz", dotted):
@@ -348,6 +391,14 @@ def find_idx(folder: Path, name: str) -> Path | None:
 
 def load_idx_folder(folder: Path) -> Splits | None:
     """Load a folder that holds the four canonical files; None when it holds none of them.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Splits or None
 
     Raises
     ------
@@ -375,6 +426,15 @@ def load_idx_file(path: Path) -> Dataset:
 
     The labels of `train-images-idx3-ubyte` are `train-labels-idx1-ubyte`, in any spelling
     that `find_idx` knows.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Dataset
+        Its labels are None where no file of labels lies beside it.
 
     Raises
     ------
@@ -411,6 +471,14 @@ def _labels_beside(path: Path) -> Path | None:
 
 def is_idx_file(path: Path) -> bool:
     """Return whether a file is IDX, by its name or by its content.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
 
     Raises
     ------

@@ -76,7 +76,12 @@ class RowOrder:
         self.first = self.last = np.nan
 
     def update(self, values: np.ndarray) -> None:
-        """Add the next values, shape (n,); NaN is skipped."""
+        """Add the next values, shape (n,); NaN is skipped.
+
+        Parameters
+        ----------
+        values : float array of shape (n,)
+        """
         values = values[~np.isnan(values)]
         if not len(values):
             return
@@ -87,7 +92,12 @@ class RowOrder:
         self.extend(own)
 
     def extend(self, later: RowOrder) -> None:
-        """Add the steps of later rows."""
+        """Add the steps of later rows.
+
+        Parameters
+        ----------
+        later : RowOrder
+        """
         if not later.n:
             return
         if self.n:
@@ -142,6 +152,10 @@ def describe_extremes(
     inputs : ValueInputs
         Of the column.
     column : Column
+
+    Returns
+    -------
+    str
     """
     others = f", and {n - 1:,} more such values" if n > 1 else ""
     scales = abs(value - inputs.fill) / inputs.scale
@@ -163,6 +177,10 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
     schema : Schema
     preprocessor : Preprocessor
         Learned from these rows or from some of them.
+
+    Returns
+    -------
+    list of str
     """
     instances = as_instances(X)
     X = instances.held
@@ -216,6 +234,10 @@ def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[
     schema : Schema
     leave : set of int
         Columns not to look at.
+
+    Returns
+    -------
+    list of str
     """
     numbers = [at for at, column in enumerate(schema.types) if column.type == "number"]
     found = []
@@ -255,6 +277,10 @@ def repeated_label_warnings(X: Any, y: Any) -> list[str]:
     X : array of shape (n, m), or DataFrame
     y : array of shape (n,)
         Labels, missing ones None or NaN.
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
@@ -356,6 +382,14 @@ def describe_missing(found: dict[str, Any]) -> str:
 
 def describe_empty_rows(n_empty: int, n: int) -> list[str]:
     """Return the warning about rows of a table without any value; nothing where there are none.
+
+    Parameters
+    ----------
+    n_empty, n : int
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------

@@ -94,6 +94,10 @@ class ImageVariety:
 class ImagePreprocessor:
     """Convert images to float32 in [0, 1] with the channels first; nothing is learned.
 
+    Attributes
+    ----------
+    schema : Schema
+
     Examples
     --------
     >>> import numpy as np

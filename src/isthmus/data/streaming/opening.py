@@ -88,7 +88,27 @@ def open_streamed(
     schema: Schema | None,
     on_bad_shard: str,
 ) -> Stream:
-    """Open a source for which `is_streamed` is true."""
+    """Open a source for which `is_streamed` is true.
+
+    Parameters
+    ----------
+    source : path, address or list of paths
+    label, columns, drop, category, kind, resize, frames, on_bad_shard
+        As for `isthmus.load`.
+    keys, groups, carry, cutting
+        As for `open_stream`.
+    schema : Schema or None
+        That at fit, which later data have to be like.
+
+    Returns
+    -------
+    Stream
+
+    Raises
+    ------
+    DataError
+        When an option is of another kind of data, and as `open_stream` and `load_image_folder` do.
+    """
     path = _path(source)
     is_folder = path is not None and "://" not in str(source) and path.is_dir()
     paths = None if is_folder else image_pattern(source)

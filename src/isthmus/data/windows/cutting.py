@@ -56,7 +56,16 @@ class Windows:
         return len(self.first_row)
 
     def take(self, rows: np.ndarray) -> Windows:
-        """Return the windows at these positions (integers, or booleans of shape (n,))."""
+        """Return the windows at these positions (integers, or booleans of shape (n,)).
+
+        Parameters
+        ----------
+        rows : integer array of shape (k,), or boolean array of shape (n,)
+
+        Returns
+        -------
+        Windows
+        """
 
         def take(column: np.ndarray | None) -> np.ndarray | None:
             return None if column is None else column[rows]
@@ -86,6 +95,10 @@ class Windows:
 
         Several group columns have their own names. Without times the columns are the first and
         last row, counting from 0.
+
+        Returns
+        -------
+        DataFrame of n rows
         """
         columns: dict[str, Any] = {}
         if len(self.group_columns) > 1 and self.group is not None:
@@ -146,10 +159,24 @@ def windows(values: np.ndarray, window: int, stride: int | None = None) -> np.nd
 def check_window(window: Any, stride: Any) -> tuple[int, int]:
     """Return window and stride as integers; a stride of None is the window.
 
+    Parameters
+    ----------
+    window : int of 2 or more
+    stride : int of 1 or more, or None
+
+    Returns
+    -------
+    window, stride : int
+
     Raises
     ------
     DataError
         When the window is not an integer of 2 or more, or the stride not an integer of 1 or more.
+
+    Examples
+    --------
+    >>> check_window(64, None)
+    (64, 64)
     """
     if window is None:
         raise DataError(
@@ -196,7 +223,21 @@ def cut(
 
 
 def window_count(length: int, window: int, stride: int) -> int:
-    """Return the number of windows in a segment of `length` rows."""
+    """Return the number of windows in a segment of `length` rows.
+
+    Parameters
+    ----------
+    length, window, stride : int
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> window_count(10, 4, 3)
+    3
+    """
     return 0 if length < window else (length - window) // stride + 1
 
 
@@ -271,6 +312,10 @@ def label_rule(labels: Collection[Any], rule: str | None, normal: Any) -> str:
         All distinct labels of the rows.
     rule, normal
         As for `deciding_rows`.
+
+    Returns
+    -------
+    str
 
     Raises
     ------

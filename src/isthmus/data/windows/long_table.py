@@ -164,6 +164,10 @@ def as_numbers(
     free_roles : sequence of str
         Roles that no column has yet, such as "label": suggested for columns without numbers.
 
+    Returns
+    -------
+    float64 array of shape (m, c)
+
     Raises
     ------
     DataError
@@ -477,6 +481,14 @@ class LongTable:
 
 def says_abnormal(column: str | None) -> bool:
     """Return whether the name of a column says that 1 in it is an anomaly.
+
+    Parameters
+    ----------
+    column : str or None
+
+    Returns
+    -------
+    bool
 
     Examples
     --------

@@ -160,6 +160,10 @@ class TimePoints:
         step : float or None
             The usual step in time at fit, see `check_step`.
 
+        Returns
+        -------
+        TimePoints
+
         Raises
         ------
         DataError
@@ -224,6 +228,10 @@ class TimePoints:
         channels : sequence of str or None
         step : float or None
             The usual step in time.
+
+        Returns
+        -------
+        TimePoints
 
         Raises
         ------
@@ -316,6 +324,10 @@ class TimePoints:
 
         After resampling a time point is there once for each row that it is made of. Rows that
         belong to none of these time points are not in it.
+
+        Returns
+        -------
+        integer array
         """
         return self.position_of_row[self.position_of_row >= 0]
 
