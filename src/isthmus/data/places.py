@@ -53,6 +53,19 @@ def describe_row(row: int, line: int | None = None) -> str:
 def in_file(words: str, found: tuple[str, int] | None, unit: str = "row") -> str:
     """Return the description of a place with its file and its number there, of several files.
 
+    Parameters
+    ----------
+    words : str
+        Of the place in all files, such as "row 1203".
+    found : (file, number in it), or None
+        None where there is one file.
+    unit : str
+        What is counted in the file.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> in_file("row 1203", ("part2.parquet", 203)), in_file("row 3", None)

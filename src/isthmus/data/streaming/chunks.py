@@ -268,6 +268,17 @@ class ChunkedInstances(Instances):
         -------
         FileRow or None
             None where all rows are in one file, and of images, which are files themselves.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from isthmus import load
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, n in (("a.parquet", 2), ("b.parquet", 3)):
+        ...         pd.DataFrame({"width": range(n)}).to_parquet(f"{folder}/{name}")
+        ...     print(*load(folder, lazy=True).file_of(3))
+        b.parquet 1
         """
         if self._folder is None or "file" in self.reader.key_types():
             return None
