@@ -467,9 +467,17 @@ class ColumnReference:
 
 
 def column_values(encoder: InstanceEncoder, X: Any) -> np.ndarray:
-    """Return the columns of a table as numbers, float64 of shape (n, m).
+    """Return the columns of a table as numbers.
 
-    NaN is missing, a category its position, one that was not there at fit their number.
+    Parameters
+    ----------
+    encoder : InstanceEncoder
+    X : instances (n, m)
+
+    Returns
+    -------
+    float64 array of shape (n, m)
+        NaN is missing, a category its position, one that was not there at fit their number.
     """
     if isinstance(X, np.ndarray) and encoder.schema_.column_types is None:
         X = check_array(X, ensure_all_finite="allow-nan")  # numbers may be objects
