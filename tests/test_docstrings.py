@@ -36,7 +36,7 @@ data.appearance data.are_normal data.as_plain data.category_text data.codes_fact
 data.distinct_names data.factorize_labels data.formats.as_class_numbers data.formats.check_npy
 data.formats.check_size data.formats.class_names data.formats.find_image_column
 data.formats.image_column data.formats.image_suffixes data.formats.is_table_file
-data.formats.load_table data.formats.natural_order data.formats.read_header
+data.formats.load_table data.formats.read_header
 data.formats.read_npy_layout data.formats.resize_images data.is_missing data.is_stored_codes
 data.label_text data.labels_from_text data.learn_columns data.match_columns data.over_chunks
 data.preprocessing.RowOrder.describe data.preprocessing.channel_inputs
