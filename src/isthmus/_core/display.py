@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from html import escape
 from typing import Any, TypeVar
@@ -132,7 +132,8 @@ def with_progress(
     task = bar.add_task(title, total=n_rows, completed=n_done, speed=0.0)
     began = printed = time.perf_counter()
     finished = 0
-    with bar:
+    # Before rich 14.3 a bar that is not shown ends with an empty line.
+    with nullcontext() if bar.disable else bar:
         for one in items:
             yield one  # counted once the caller has processed it
             finished += rows_of(one)

@@ -257,13 +257,13 @@ def _seconds(one: Any, zone: Any, name: str, *, offset_needed: bool) -> float:
             f"offset from UTC; write the stretch {write} one"
         )
     if stamp.tz is None and zone is not None:
-        try:
-            stamp = stamp.tz_localize(zone)
-        except ValueError as error:
+        there: Any = stamp.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
+        if there is pd.NaT:
             raise DataError(
                 f"got {shown(one)} in {name!r} of a stretch, which is twice or never on the clock "
                 f"of {zone}; write it with its offset from UTC, such as {one}+02:00"
-            ) from error
+            )
+        return there.timestamp()
     return stamp.timestamp()
 
 

@@ -148,8 +148,13 @@ def _numbers(values: pd.Series) -> dict[str, Any]:
     }
 
 
+def _commonest_first(values: pd.Series) -> pd.Series:
+    """Count values; of equally frequent ones the first comes first, in every release of pandas."""
+    return values.value_counts(sort=False).sort_values(ascending=False, kind="stable")
+
+
 def _categories(values: pd.Series) -> dict[str, Any]:
-    counts = values.dropna().astype(str).value_counts()
+    counts = _commonest_first(values.dropna().astype(str))
     commonest = counts.head(MAX_CATEGORIES)
     listed = [[str(value), int(count)] for value, count in commonest.items()]
     return {"type": "text", "categories": listed, "n_categories": len(counts)}
@@ -159,7 +164,7 @@ def _labels(part: Dataset) -> dict[str, Any]:
     if part.y is None:
         return {"n_labelled": 0, "labels": []}
     known = part.y[CLASSES.has_label(part.y)]
-    counts = pd.Series(known).value_counts()
+    counts = _commonest_first(pd.Series(known))
     return {
         "n_labelled": len(known),
         "labels": [[label_or_none(label), int(count)] for label, count in counts.items()],
@@ -191,7 +196,7 @@ def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     rows: dict[str | None, np.ndarray] = {}
     if part.y is not None and CLASSES.has_label(part.y).any():
         texts = pd.Series([label_or_none(label) for label in part.y])
-        labels = texts.value_counts().index.tolist()
+        labels = _commonest_first(texts).index.tolist()
         shown = sorted(labels[:MAX_SAMPLED_LABELS])
         rows = {label: np.flatnonzero(texts == label) for label in shown}
     else:

@@ -113,7 +113,8 @@ class ProgressBar(Callback):
         """Show the bar."""
         if self.console.is_jupyter and not is_quiet():
             self.notebook = NotebookBar(self.title)
-        self.bar.start()
+        if not self.bar.disable:
+            self.bar.start()
         return self
 
     def __exit__(
@@ -123,7 +124,8 @@ class ProgressBar(Callback):
         trace: TracebackType | None,
     ) -> None:
         """Remove the bar; where lines are printed, print the last epoch's."""
-        self.bar.stop()
+        if not self.bar.disable:  # see `with_progress`
+            self.bar.stop()
         if self.unprinted:
             self._print(self.unprinted)
 
