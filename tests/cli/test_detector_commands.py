@@ -258,6 +258,13 @@ def test_words_for_labels_and_a_name_of_its_own(folder):
     assert "rows         40: 22 labelled normal, 8 abnormal, 10 unlabelled" in (done.stdout)
     assert "AUROC label-free" in done.stdout
     assert list(load_bundle(folder / "press").heads) == ["linear", "normal", "taught"]
+    done = isthmus("detect", "press", "words.csv", "--label", "state", "--normal", "OK", cwd=folder,
+                   check=False)  # fmt: skip
+    assert done.stderr.startswith("error: got normal='OK', and no label in words.csv is that")
+    pd.read_csv(folder / "words.csv").assign(state=None).to_csv(folder / "empty.csv", index=False)
+    words = ("label", "press", "empty.csv", "--label", "state", "--name", "taught")
+    done = isthmus(*words, cwd=folder, check=False)
+    assert "are empty; fill in ok where a row is normal, and another label where it" in done.stderr
 
 
 def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(source):

@@ -17,7 +17,7 @@ from isthmus.cli.data_options import (
     warnings_as_lines,
     with_option_groups,
 )
-from isthmus.cli.labelled_data import read_instances_or_codes
+from isthmus.cli.labelled_data import check_detector_labels_of, read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Causal,
@@ -175,11 +175,11 @@ def detect(
         )
         loaded = read.train
         from isthmus.bundle import add_head, load_bundle
-        from isthmus.detection import AnomalyDetector, labels_for_detector
+        from isthmus.detection import AnomalyDetector
 
         by_point = loaded.points is not None
         if not by_point or normal is not None:
-            labels_for_detector(loaded, normal)  # an error about labels names the file
+            check_detector_labels_of(loaded, normal)
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,

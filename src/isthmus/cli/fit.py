@@ -30,6 +30,7 @@ from isthmus.cli.data_options import (
     warnings_as_lines,
     with_option_groups,
 )
+from isthmus.cli.labelled_data import check_detector_labels_of
 from isthmus.cli.options import (
     Address,
     Causal,
@@ -198,11 +199,11 @@ def fit(
             f"got --normal {normal}, and labels of data read in chunks are not used; leave it out"
         )
     from isthmus.autoencoder import Autoencoder
-    from isthmus.detection import AnomalyDetector, labels_for_detector
+    from isthmus.detection import AnomalyDetector
 
     y = train.y if detector and not streamed and not by_point else None
     if y is not None or normal is not None:
-        labels_for_detector(train, normal)  # an error about labels names the file
+        check_detector_labels_of(train, normal)
     encoder: Any = Autoencoder(
         n_components=whole_or_auto("--n-components", n_components),
         architecture=architecture,

@@ -14,7 +14,12 @@ from isthmus.cli.data_options import (
     warnings_as_lines,
     with_option_groups,
 )
-from isthmus.cli.labelled_data import LabelsFrom, input_columns, read_instances_or_codes
+from isthmus.cli.labelled_data import (
+    LabelsFrom,
+    check_detector_labels_of,
+    input_columns,
+    read_instances_or_codes,
+)
 from isthmus.cli.options import (
     BundlePath,
     Data,
@@ -214,18 +219,20 @@ def label(
 
     from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
     from isthmus.data import MISSING
-    from isthmus.detection import labels_for_detector
 
     looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
     if not len(looked_at):
-        raise DataError(f"all labels in {data} are empty; fill in 1 (normal) or -1 (abnormal)")
+        words = "1 (normal) or -1 (abnormal)"
+        if meant is not None:
+            words = f"{meant} where a row is normal, and another label where it is not"
+        raise DataError(f"all labels in {data} are empty; fill in {words}")
     read_manifest(bundle)  # before a lock is made beside it
     # From loading to saving: labels that another process adds in between would be lost.
     with bundle_lock(bundle):
         opened = load_bundle(bundle)
         detector = opened.detector(name)
         if normal is not None:
-            labels_for_detector(loaded, normal)  # an error about labels names the file
+            check_detector_labels_of(loaded, normal)
         stored = next(known for known, head in opened.heads.items() if head is detector)
         before = len(detector.reference_set_.y)
         with warnings_as_lines():

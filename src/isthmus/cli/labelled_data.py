@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,3 +108,15 @@ def input_columns(data: Dataset, label: str | None) -> pd.DataFrame:
     """
     columns: pd.DataFrame = data.X.reset_index(drop=True)
     return columns if label is None or data.y is None else columns.assign(**{label: data.y})
+
+
+def check_detector_labels_of(data: Dataset, normal: str | None) -> None:
+    """Check labels for a detector before work begins: an error names the file.
+
+    The fit warns of them, so that nothing does here.
+    """
+    from isthmus.detection import labels_for_detector
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        labels_for_detector(data, normal)
