@@ -21,7 +21,11 @@ EXCEPTED = {
         "make": "makes environments of its own; .ci/run runs make test",
     },
     "index.md": {"pip install": INSTALLS},
-    "integrations.md": {"pip install": INSTALLS},
+    "integrations.md": {
+        "pip install": INSTALLS,
+        "mlflow models serve": "needs the whole of MLflow",
+        "curl http://127.0.0.1:5000": "asks the server of MLflow",
+    },
     "scale.md": {
         "pip install": INSTALLS,
         "isthmus predict press/ 'events/*.parquet' -o decided.parquet --key id --engine ray": (
