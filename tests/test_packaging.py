@@ -60,6 +60,17 @@ def test_every_extra_for_users_is_in_all_and_is_tried_alone():
     assert set(USES) - {""} == users - NOT_LOCKED
 
 
+def test_workflows_call_targets_and_extras_that_there_are():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    texts = [path.read_text("utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    called = re.findall(r"run: make ([a-z -]+)(\$\{\{)?", "\n".join(texts))
+    words = {word for line, version in called for word in line.split() if not version}
+    words |= {f"test-{one}" for one in re.findall(r"versions: (\w+)", "\n".join(texts))}
+    assert {"check", "docs", "test", "test-newest", "test-oldest"} <= words <= targets
+    (extras,) = re.findall(r"extra: \[\"\", (.*)\]", "\n".join(texts))
+    assert set(extras.split(", ")) == set(EXTRAS) - OWN
+
+
 def test_conda_recipe_has_the_requirements_of_the_project():
     text = (ROOT / "conda.recipe" / "meta.yaml").read_text("utf-8")
     run = re.search(r"  run:\n((?:    - .*\n)+)", text)[1]
@@ -133,7 +144,8 @@ def test_wheel_and_source_archive_hold_the_library_and_pass_twine(built):
     assert set(facts.get_all("Provides-Extra")) == set(EXTRAS)
     with tarfile.open(source) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "CITATION.cff", "tests/test_packaging.py"} <= held
+    read_by_tests = {"Dockerfile", "conda.recipe/meta.yaml", ".github/workflows/tests.yml"}
+    assert {"LICENSE", "CITATION.cff", "tests/test_packaging.py", *read_by_tests} <= held
     assert {f"src/{name}" for name in library} <= held
     done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", wheel, source],
