@@ -6,6 +6,8 @@
 #
 # `docker compose up` serves a demo instead, whose model is trained while the image is built.
 FROM python:3.12-slim AS runtime
+# ONNX Runtime reports its use to its publisher otherwise.
+ENV ORT_DISABLE_TELEMETRY=1
 COPY . /isthmus
 # isthmus requires torch, scikit-learn, skops and safetensors; the service imports none of them, so
 # that they are left out here, and what it does import is listed.
@@ -21,6 +23,7 @@ CMD ["isthmus", "serve", "/exported", "--host", "0.0.0.0"]
 # A model to look at: digits, with a classifier and a detector. It needs the whole library, and is
 # dropped when the demo's image is done.
 FROM python:3.12-slim AS model
+ENV ORT_DISABLE_TELEMETRY=1
 COPY . /isthmus
 RUN pip install --no-cache-dir -c /isthmus/constraints.txt '/isthmus[onnx]'
 RUN isthmus fit digits -o /bundle --detector --normal 0 \

@@ -1,5 +1,6 @@
 """Tiny data and fitted models that the tests share. Whatever ends in `_fit` is not to be refit."""
 
+import os
 import shutil
 import sys
 import threading
@@ -18,6 +19,9 @@ from sklearn.datasets import load_digits, load_wine
 from isthmus import Autoencoder
 from isthmus.cli import main
 from isthmus.training import lock_checkpoints
+
+# Tests that load ONNX Runtime by themselves report nothing.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The same examples in every run, as in tests that draw with a seed.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
+import isthmus
 from isthmus import (
     AnomalyDetector,
     Autoencoder,
@@ -489,6 +490,20 @@ def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, tab
         np.testing.assert_array_equal(found["class"], bundle.heads["kind"].predict(table))
         np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))
         np.testing.assert_allclose(found["code"], bundle.encoder.transform(table), atol=1e-5)
+
+
+def test_onnx_runtime_reports_nothing_to_its_publisher(wine_bundle, table, tmp_path):
+    """By default it keeps an identifier and events to send in the user's home."""
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    np.save(tmp_path / "rows.npy", table)
+    home = tmp_path / "home"
+    home.mkdir()
+    path = str(Path(isthmus.__file__).parents[1])
+    library = ["-c", "from isthmus.export import Exported; Exported('out')"]
+    for command in (library, ["out/predict.py", "rows.npy", "found.npz"]):
+        environment = {"HOME": str(home), "PYTHONPATH": path}
+        subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, check=True)
+        assert list(home.rglob("*")) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
