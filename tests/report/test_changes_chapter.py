@@ -1,6 +1,7 @@
 """What changed since an encoder was trained, and since an earlier bundle."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -271,3 +272,20 @@ def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
 
     known = report_facts(bank, Dataset(rows(10)))["changes"]["moved_columns"]
     assert known is None  # too few
+
+
+def test_no_warning_is_of_the_flagged_rows_alone(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def rows(n):
+        table = pd.DataFrame(rng.normal(size=(n, 3)), columns=list("abc"))
+        return table.assign(kind=np.where(rng.random(n) < 0.5, "nut", "bolt"))
+
+    detector = AnomalyDetector(Autoencoder(2, max_epochs=1, random_state=0), random_state=0)
+    save_bundle(tmp_path / "press", detector.fit(rows(600)).encoder_, {"normal": detector})
+    later = rows(200)
+    later.loc[:20, "a"], later.loc[:20, "kind"] = 30.0, "rivet"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "most values of the column")
+        facts = report_facts(load_bundle(tmp_path / "press"), Dataset(later))
+    assert facts["flagged"][0]["n_flagged"] >= 21

@@ -126,7 +126,7 @@ def _column_words(one: dict[str, Any]) -> str:
     parts = []
     if one["category"] is not None:
         parts.append(f"{one['category']} {percent(one['then'])}, now {percent(one['now'])}")
-    elif one["then"] is not None:
+    elif one["then"] != one["now"]:
         values = [v if isinstance(v, str) else f"{v:.4g}" for v in (one["then"], one["now"])]
         parts.append(f"median {values[0]}, now {values[1]}")
     if abs(now - then) >= NOTED_MISSING:

@@ -146,10 +146,11 @@ def _labels_used_in_fit(
 def explain_shown(detector: AnomalyDetector, X: Any, n_neighbors: int) -> Explanation:
     """Return the explanation of instances; without a decoder it has no reasons.
 
-    No warning says so: the page does, and nobody asked for reasons.
+    Nothing warns: that there are no reasons the page says, and what there is to say of the values
+    was said of all instances. Of a few, "most values of a column" would be of these alone.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* has no decoder, so which features", DataWarning)
+        warnings.simplefilter("ignore", DataWarning)
         return detector.explain(X, n_neighbors=n_neighbors)
 
 
