@@ -4,14 +4,14 @@ The Keras tutorial, step by step
 
 Many people meet autoencoders in the same place: a Keras tutorial that trains a small convolutional
 network on MNIST, throws the decoder away, and classifies digits from the codes. This page walks
-through the same ten steps with isthmus, each of them one call, and ends with the question that the
-tutorial was asked for: *is this instance normal or not?*
+through the same ten steps with isthmus, each of them one call. It ends with a step that the
+tutorial does not have: *is this instance normal or not?*
 
-Above each cell stand the lines that Keras takes for the same step. They are for reading: the site
-does not run them. The digits here are those that scikit-learn ships, 1,797 images, enlarged from 8
-x 8 to 28 x 28 pixels so that the tutorial's network fits them. They need no download, and the page
-runs in seconds. For the real thing write ``load("mnist")`` in the first cell and leave out
-``max_epochs=20`` in the fourth; the figures for that are at the end.
+Above each cell are the lines of Keras for the same step, which the site does not run. The digits
+here are those that scikit-learn ships, 1,797 images, enlarged from 8 x 8 to 28 x 28 pixels so that
+the tutorial's network fits them. They need no download, and the page runs in seconds. For the real
+thing write ``load("mnist")`` in the first cell and leave out ``max_epochs=20`` in the fourth; the
+figures for that are at the end.
 """
 
 # %%
@@ -172,8 +172,8 @@ plots.plot_reconstructions(digits.test.X, encoder.inverse_transform(codes))
 #    codes_train = encoder.predict(x_train).reshape(len(x_train), -1)
 #    codes_test = encoder.predict(x_test).reshape(len(x_test), -1)
 #
-# Nothing to do: ``transform`` uses only the encoder, which no later step changes. That is not left
-# to trust: a digest over every weight is compared before and after, and a difference is an error.
+# Nothing to do: ``transform`` uses only the encoder, which no later step changes. A digest over
+# every weight is compared before and after, and a difference is an error.
 
 print(codes.shape, encoder.digest_[:12])
 
@@ -260,9 +260,8 @@ plots.plot_predictions(digits.test.X, classifier.predict(digits.test.X), digits.
 # 12. Normal or not
 # -----------------
 #
-# The question behind the tutorial. A detector needs no examples of what is abnormal: it learns from
-# zeros only, and every other digit is abnormal to it. What it needs is a number that only you can
-# give: how many false alarms are acceptable. Here, one zero in twenty.
+# A detector needs no examples of what is abnormal: it learns from zeros only, and every other digit
+# is abnormal. You state how many false alarms are acceptable: here, one zero in twenty.
 
 small = load("digits")  # 8 x 8 pixels, as they are
 zero, zero_in_test = small.train.y == 0, small.test.y == 0
@@ -273,9 +272,9 @@ print(f"found: {abnormal[~zero_in_test].mean():.1%} of the other digits")
 
 # %%
 # The threshold comes from zeros on which no encoder was trained. Otherwise it would be too low,
-# since a network rebuilds what it has seen better than what is new. So the detector trains encoders
-# of its own here: each leaves out a part of the zeros, which then calibrates. A fitted encoder can
-# be given instead, with rows that are new to it.
+# since a network reconstructs its training rows better than new ones. So the detector trains
+# several encoders here: each leaves out a part of the zeros, which then calibrates. A fitted
+# encoder can be given instead, with rows that are new to it.
 #
 # Afterwards
 # ----------
@@ -286,6 +285,6 @@ print(f"found: {abnormal[~zero_in_test].mean():.1%} of the other digits")
 # numbers, and 96.2 % from a hundred labels, where raw pixels give 73.1 %. The :doc:`measurements
 # </measured>` have the table, and the command that prints it.
 #
-# A step further: :doc:`concepts </concepts>` explains the words, :doc:`objectives </objectives>`
+# Where to read on: :doc:`concepts </concepts>` explains the terms, :doc:`objectives </objectives>`
 # what training can minimise, :doc:`exporting </export>` how the whole decision becomes one file
 # that runs without torch.

@@ -3,9 +3,9 @@ A sensor series: alarms at a stated rate
 ========================================
 
 A pump fills a tank every hour. Four sensors report once a minute, and nobody has ever marked a
-fault. From a few days of normal work a detector learns what normal looks like. It then reads a day
-and a half that it has never seen, and answers three questions that an operator asks: when did it
-look wrong, which sensor, and how often will I be called for nothing?
+fault. A detector is fitted on a few days of normal work. It then decides on a new day and a half,
+and answers three questions of an operator: when was the pump abnormal, which sensor shows it, and
+how many false alarms are there?
 
 The pump is simulated, so that every reader gets the same readings without a download, and so that
 the true faults are known. Your own readings go the same way: a CSV or Parquet file with a column of
@@ -27,9 +27,9 @@ normal = pump_table("train").drop(columns="anomaly")
 normal.head()
 
 # %%
-# ``load`` reads a table, a file or an address alike. With ``kind="series"`` it orders the rows by
-# time and looks for the rhythm of the readings: windows of about one cycle are what the detector
-# will look at. Here it finds windows of 64 minutes, a little more than the hour of the pump.
+# ``load`` reads a table, a file or an address alike. With ``kind="series"`` it checks that times
+# increase, and chooses the length of windows from the period of the readings: here 64 minutes, a
+# little more than the hour of the pump.
 
 pump = load(normal, kind="series", time="datetime")
 pump
@@ -38,10 +38,10 @@ pump
 # Learn, and state how many false alarms are accepted
 # ---------------------------------------------------
 #
-# Two steps in one call: an autoencoder learns to rebuild windows of normal work, and the detector
-# learns how badly normal windows are rebuilt at most. The second step uses blocks of time on which
-# nothing was trained. One accepted false alarm a day is the budget, and the threshold follows from
-# it. Neither step needs a label.
+# Two steps in one call, neither of which needs a label. An autoencoder learns to reconstruct
+# windows of normal work, and the score of a window follows from its residual and its statistics.
+# Then blocks of time on which nothing was trained set the threshold, for one accepted false alarm a
+# day.
 
 detector = AnomalyDetector(
     Autoencoder(random_state=0), false_alarms="1 per day", random_state=0
@@ -53,14 +53,13 @@ print(f"false alarms on held-out normal time: {facts['n_alarms_held_out']}")
 
 # %%
 # The three days of normal work gave one false alarm where three would have been accepted: with so
-# little data the threshold errs on the safe side. A detector that has seen months holds a budget
-# more closely.
+# little data the threshold is on the safe side. With months of data it is closer to the rate asked.
 #
 # Read new data
 # -------------
 #
-# The new part is labelled, because this is a simulation. The detector does not read the labels:
-# they are only drawn in the picture and counted at the end. ``score_points`` returns a row for each
+# The new part is labelled, because this is a simulation. The detector does not use the labels: they
+# are only drawn in the picture and counted at the end. ``score_points`` returns a row for each
 # minute, with an anomaly score, the verdict, and the share that each sensor has in the score.
 
 new = load(pump_table("test"), kind="series", time="datetime", label="anomaly")
@@ -69,8 +68,8 @@ points.loc[150:152, ["datetime", "anomaly_score", "verdict", "share_vibration"]]
 
 # %%
 # ``alarms`` joins abnormal minutes into alarms, and names the sensor that deviates most.
-# ``known_at`` is the time at which the alarm could have been raised at the earliest: the detector
-# reads a whole window before it decides.
+# ``known_at`` is the earliest time at which the alarm could have been raised: the detector reads
+# whole windows before it decides.
 
 alarms = detector.alarms(new)
 alarms[["first", "last", "known_at", "channel"]]
@@ -85,7 +84,7 @@ figure = plot_alarms(new, alarms, points, normal=0)
 # What was found, and what was not
 # --------------------------------
 #
-# The simulation knows its eight faults. Each is held against the alarms:
+# The simulation has eight faults. Each is compared with the alarms:
 
 faults = pump_events()
 on_it = [
@@ -100,14 +99,14 @@ faults[["first", "kind", "channel", "found", "named"]]
 # Read it with care:
 #
 # * All eight faults lie in an alarm, and there is no alarm without a fault. It is one simulated
-#   pump with clear faults and no proof for yours. On public recordings of real machines the figures
-#   are lower: see :doc:`detection </detection>`.
-# * Alarms are wider than faults, because every window that touches a fault looks wrong: a spike of
-#   five minutes makes an alarm of two hours. The column ``peak`` of ``alarms`` says where the score
-#   was highest.
+#   pump with clear faults, and proves nothing about yours. On public recordings of real machines
+#   the figures are lower: see :doc:`detection </detection>`.
+# * Alarms are wider than faults, because every window that covers a part of a fault is abnormal: a
+#   spike of five minutes makes an alarm of two hours. The column ``peak`` of ``alarms`` says where
+#   the score was highest.
 # * The last alarm covers two faults that are less than a window apart, and names only the sensor of
 #   the larger one.
-# * A changed period is seen by all sensors, so the one that is named says little there.
+# * A changed period shows in all sensors, so the one that is named says little there.
 #
 # Explain one alarm
 # -----------------

@@ -4,8 +4,8 @@ A bank's table: learning from few labels
 
 A bank has thousands of card payments and hardly any labels: to know whether a payment was a fraud,
 somebody has to call the customer. This tutorial starts without a label, states how many false
-alarms are accepted, lets the detector ask for thirty labels at a time, and measures after each
-round what they have gained. At the end it says when another tool is the better choice.
+alarms are accepted, labels the thirty payments that the detector suggests in each of three rounds,
+and measures what each round gains. At the end it says when another tool is the better choice.
 """
 
 # %%
@@ -16,7 +16,7 @@ round what they have gained. At the end it says when another tool is the better 
 # what such tables have: skewed amounts, categories, hours, ages that are missing in places. Two
 # payments in a hundred are frauds, of two kinds: with a stolen card, large sums in cash or
 # electronics at night; with a stolen number, small sums on the web, at merchants where the customer
-# has not bought before. Honest payments do each of these things at times, too.
+# has not bought before. Each of these occurs among honest payments, too.
 
 import numpy as np
 import pandas as pd
@@ -69,10 +69,10 @@ past.head()
 # Without a label
 # ---------------
 #
-# ``fit`` takes the table as it is. Numbers are scaled, categories and dates are recognised, and
-# that a value is missing counts as information. One false alarm in a hundred payments is accepted.
-# The past may hold frauds: they are few, and they make the threshold a little higher, never lower,
-# so that false alarms do not become more, and frauds are missed.
+# ``fit`` takes the table as it is. Numbers are scaled, categories and dates are recognised, and a
+# missing value is a feature. One false alarm in a hundred payments is accepted. The past may hold a
+# few frauds: they make the threshold higher, not lower, so that there are not more false alarms,
+# but frauds are missed.
 
 detector = AnomalyDetector(Autoencoder(random_state=0), false_alarm_rate=0.01, random_state=0).fit(
     past
@@ -96,16 +96,16 @@ rounds[0]
 
 # %%
 # Without labels the detector can only look for what is unusual, and most of these frauds are not
-# very unusual: a small payment on the web is a small payment on the web. About one honest payment
-# in a hundred is flagged, as asked, but few frauds are found.
+# very unusual: small payments on the web are frequent. About one honest payment in a hundred is
+# flagged, as asked, but few frauds are found.
 #
-# Ask for labels
-# --------------
+# Suggest rows to label
+# ---------------------
 #
-# ``suggest`` names the payments of which a label would teach most: near the threshold, and unlike
-# each other. Somebody makes thirty calls, ``add_labels`` takes the answers (1 normal, -1 abnormal),
-# and a head on the frozen codes learns from them in a second. No encoder is trained again, and
-# the threshold is still set by rows without a label, so that its rate holds.
+# ``suggest`` lists the payments whose labels help most: near the threshold, and unlike each other.
+# Somebody makes thirty calls, ``add_labels`` takes the answers (1 normal, -1 abnormal), and a head
+# on the frozen codes learns from them in a second. No encoder is trained again, and the threshold
+# is still set by rows without a label, so that its rate holds.
 
 unseen, asked = recent, []
 for n_calls in (30, 60, 90):
@@ -114,7 +114,7 @@ for n_calls in (30, 60, 90):
     unseen, asked = unseen.drop(index=chosen), [*asked, *chosen]
     rounds.append(measure(str(n_calls)))
 
-print(f"{recent_fraud[asked].sum()} frauds among the {len(asked)} that were asked for")
+print(f"{recent_fraud[asked].sum()} frauds among the {len(asked)} that were suggested")
 print(f"{recent_fraud[:90].sum()} frauds among the first 90 of the list")
 pd.DataFrame(rounds).set_index("labels")
 
@@ -125,8 +125,8 @@ pd.DataFrame(rounds).set_index("labels")
 # rounds only. The false alarms stay near one in a hundred, because the threshold is set on payments
 # that nobody has labelled and on which nothing was trained. Frauds among these raise it, so that
 # many frauds of today lie below: a ``DataWarning`` says how many payments without a label score as
-# high as the known frauds, and that ``contamination=0.05`` would leave out none of them, because
-# honest payments score as high. A label for each of these would help most.
+# high as the labelled frauds, and that ``contamination=0.05`` would leave out none of them, because
+# honest payments score as high. Labels for these would help most.
 #
 # The scores of today's payments, after ninety labels, and the threshold:
 
@@ -184,13 +184,12 @@ pd.DataFrame(compared).set_index("trees on labels")
 # %%
 # What the two tables show:
 #
-# * From labels of payments that nobody chose, trees learn next to nothing: there is hardly a fraud
-#   among ninety.
-# * From the ninety labels that the detector asked for, they are about as good as the detector
+# * From the first ninety payments trees learn next to nothing: there is hardly a fraud among them.
+# * From the ninety labels that the detector suggested, they are about as good as the detector
 #   itself at the top of the list, and worse over all of it.
-# * From two thousand labels they are far better: frauds follow rules, and trees find rules. So do
-#   not stop at the detector. Let it find the rows that are worth a call, and train trees on them as
-#   soon as there are enough of both kinds.
+# * From two thousand labels they are far better: frauds follow rules, and trees find rules. So use
+#   the detector to choose the rows to label, and train trees on them as soon as there are enough of
+#   both kinds.
 # * What trees do not give is a stated rate of false alarms, and an answer on the first day, without
 #   a label.
 #

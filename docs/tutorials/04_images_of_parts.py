@@ -3,9 +3,9 @@ Images of parts: defects without examples
 =========================================
 
 A camera looks at metal washers on a belt. There are hundreds of pictures of good parts and hardly
-any of bad ones, and the next defect may be one that has never been seen. A detector learns from
-good parts only. It says which new parts look wrong, where on the part, and at which rate of false
-alarms. Then a dozen pictures of scratches turn it into a classifier of defects.
+any of bad ones, and the next defect may be of a new kind. A detector learns from good parts only.
+It says which new parts are abnormal and where, at a stated rate of false alarms. Then twelve
+pictures of each kind train a classifier of defects.
 """
 
 # %%
@@ -88,15 +88,14 @@ flagged_by_kind(detector, new)
 
 # %%
 # Good parts are flagged about as often as was accepted, and nearly all defects are found. None of
-# them was ever shown to the detector: a part is flagged because its code, or what the network fails
-# to rebuild of it, is unlike those of good parts. Training is cut to 40 epochs here, so that the
-# page runs in seconds.
+# them was used in the fit: a part is flagged because its code or its residual is unlike those of
+# good parts. Training is cut to 40 epochs here, so that the page runs in seconds.
 #
 # Where on the part?
 # ------------------
 #
-# The encoder and decoder of the detector show it. Above the new parts, below what the network makes
-# of them: it draws the washer that should have been there.
+# Above are new parts, below their reconstructions by the detector's encoder and decoder: these look
+# like a washer without the defect.
 
 faulty = new[[300, 301, 302, 360, 361, 362, 420, 421]]
 rebuilt = detector.encoder_.inverse_transform(detector.encoder_.transform(faulty))
@@ -130,10 +129,10 @@ classifier = CodeClassifier(encoder).fit(new[few], kind[few])
 evaluate(classifier, new[rest], kind[rest], X_train=new[few], y_train=kind[few])
 
 # %%
-# The codes earn their training: from so few labels the head is far ahead on them. Yet it is wrong
-# about a part in six: about half of the dents and scratches pass for good. So the two are used
-# together: the detector decides which part is looked at, and the head says of what kind the defect
-# may be. The full training (leave out ``max_epochs``) and more labels improve the head.
+# From so few labels the head is far better on the codes than on the baselines. Yet it is wrong
+# about a part in six: about half of the dents and scratches are classified as good. So use both:
+# the detector decides which part is inspected, and the head says of what kind the defect may be.
+# The full training (leave out ``max_epochs``) and more labels improve the head.
 
 predicted = classifier.predict(new[rest])
 pd.crosstab(kind[rest], predicted, rownames=["true"], colnames=["predicted"])
@@ -152,9 +151,9 @@ loose_detector = AnomalyDetector(
 flagged_by_kind(loose_detector, new_loose)
 
 # %%
-# The rate of false alarms still holds, but scratches and dents are lost in the differences between
-# good parts. What helps, in this order: align and crop the pictures before they are learned from;
-# more good parts; and, for photographs of natural scenes or fine textures, a network that was
+# The rate of false alarms still holds, but most scratches and dents are missed, because good parts
+# differ as much. What helps, in this order: align and crop the pictures before they are learned
+# from; more good parts; and, for photographs of natural scenes or fine textures, a network that was
 # trained on millions of photographs, as anomalib uses them: see :doc:`the comparison
 # </comparison>`. Such a network can take the encoder's place here too, by :doc:`FrozenEncoder
 # </encoders>`.

@@ -3,9 +3,9 @@ Large files: chunks, interruption, resumption
 =============================================
 
 The readings of a fleet of compressors arrive as one Parquet file a week. Together they do not fit
-into memory. This tutorial learns from them chunk by chunk, decides on all of them into a folder of
-files, is killed, and continues where it stopped. Nothing here needs a cluster; the last section
-says what changes on one.
+into memory. This tutorial trains on them chunk by chunk, writes a decision for each row into a
+folder of files, is killed, and continues where it stopped. Nothing here needs a cluster; the last
+section says what changes on one.
 
 The files are small here, so that the page runs in seconds. The same code has fitted and scored 16
 million rows in 1.3 GB of memory: see :doc:`scale </scale>`.
@@ -53,8 +53,8 @@ sorted(path.name for path in weeks.iterdir())
 # ---------------------
 #
 # A folder of Parquet files is a *stream*: one chunk at a time is in memory. ``keys`` are columns
-# that name a row, and ``drop`` are columns that must not be learned from. The column ``leak`` is
-# the truth, which no one has in advance.
+# that identify a row, and ``drop`` are columns to leave out: here ``leak``, the truth, which is not
+# known in advance.
 
 readings = load(weeks, keys=["reading"], drop=["leak"])
 print(len(readings), "rows; columns", *readings.schema.columns)
@@ -64,8 +64,8 @@ print(len(readings), "rows; columns", *readings.schema.columns)
 # -----
 #
 # ``fit`` takes the stream as it takes a table. It reads it once for scales and categories, then
-# once an epoch, in an order that is shuffled across files. Weights are those of the same rows in
-# memory, whatever the number of processes.
+# once an epoch, in an order that is shuffled across files. Scales and categories are those of the
+# same rows in memory.
 
 detector = AnomalyDetector(
     Autoencoder(max_epochs=2, random_state=0), false_alarm_rate=0.002, random_state=0
@@ -132,10 +132,11 @@ plot_scores({"edges": edges, "counts": counts}, -detector.offset_)
 # More than one core, more than one machine
 # -----------------------------------------
 #
-# * Several processes train as one, each with a part of every batch, to the same weights: ``torchrun
-#   --nproc-per-node 4 -m isthmus fit weeks/ --key reading -o compressors/``
+# * Several processes train together, each on a part of every batch, to the same weights up to
+#   rounding: ``torchrun --nproc-per-node 4 -m isthmus fit weeks/ --key reading --drop leak -o
+#   compressors/``
 # * On a Ray cluster ``engine="ray"`` divides the chunks among its workers, with the same result row
-#   by row; training goes by ``isthmus fit --engine ray``. Both need the extra ``scale``.
+#   by row; ``isthmus fit --engine ray`` trains. Both need the extra ``scale``.
 # * Files may lie at an address such as ``s3://bucket/weeks``, with the client for it installed.
 # * Heads can be fitted on stored codes, ``isthmus encode``, without reading the instances again.
 #
