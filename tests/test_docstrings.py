@@ -36,14 +36,14 @@ data.appearance data.are_normal data.as_plain data.category_text data.codes_fact
 data.distinct_names data.factorize_labels data.formats.as_class_numbers data.formats.check_npy
 data.formats.check_size data.formats.class_names data.formats.find_image_column
 data.formats.image_column data.formats.image_suffixes data.formats.is_table_file
-data.formats.load_table data.formats.read_header
+data.formats.read_header
 data.formats.read_npy_layout data.formats.resize_images data.is_missing data.is_stored_codes
 data.label_text data.labels_from_text data.learn_columns data.match_columns data.over_chunks
 data.preprocessing.RowOrder.describe data.preprocessing.channel_inputs
 data.preprocessing.column_name data.preprocessing.describe_missing
 data.preprocessing.issue_warnings data.preprocessing.leave_out data.read_array data.read_as_binary
 data.row_index data.rows_of data.rows_to_arrow data.streaming.is_image
-data.streaming.load_image_files data.streaming.load_image_table data.take_rows
+data.streaming.load_image_files data.take_rows
 data.windows.Groups.codes data.windows.Groups.name data.windows.Groups.of
 data.windows.Groups.of_codes data.windows.TimePoints.as_written data.windows.TimePoints.facts
 data.windows.TimePoints.table_identifiers data.windows.TimePoints.to_decide
@@ -73,18 +73,18 @@ detection.PointRule.p_values detection.ReconstructionScore.from_state
 detection.ReconstructionScore.state detection.ReferenceSet.calibration_rows
 detection.ReferenceSet.features_of detection.ReferenceSet.fitted_rows
 detection.ReferenceSet.training_rows detection.Score.from_state detection.Timeline.followed_by
-detection.Timeline.from_state detection.Timeline.state detection.Timeline.with_unplaced
+detection.Timeline.from_state detection.Timeline.with_unplaced
 detection.WindowPlaces.chunks detection.anomaly_scores detection.as_duration
 detection.block_calibration detection.check_detector_labels detection.check_rate
 detection.compute_stored_codes detection.extract_features_in_chunks detection.labels_for_detector
-detection.mean_cluster_size detection.missing_value_facts detection.n_residuals
+detection.missing_value_facts detection.n_residuals
 detection.n_training_rows detection.pool_residuals detection.raised_scores
 detection.read_detector_labels detection.rows_needed detection.thresholds_of
 evaluation.Baselines.add_result evaluation.Baselines.test_features
-evaluation.Baselines.test_supervised evaluation.Baselines.train_features
+evaluation.Baselines.train_features
 evaluation.SupervisedNetwork.fit evaluation.SupervisedNetwork.predict
 evaluation.SupervisedNetwork.predict_proba evaluation.baseline_names evaluation.decide
-evaluation.score_head recipes.Choices training.FitTask.subtask
+evaluation.score_head recipes.Choices
 """
 LEFT = set(_LEFT.split())
 

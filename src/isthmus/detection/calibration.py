@@ -438,6 +438,10 @@ def mean_cluster_size(scores: np.ndarray) -> float:
     scores : array of shape (n,)
         In the order of time.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> import numpy as np

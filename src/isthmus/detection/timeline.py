@@ -374,7 +374,12 @@ class Timeline:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return arrays and plain values from which `from_state` rebuilds it."""
+        """Return arrays and plain values from which `from_state` rebuilds it.
+
+        Returns
+        -------
+        dict
+        """
         plain = {"groups": list(self.groups), "group_columns": list(self.group_columns)}
         state = {part.name: getattr(self, part.name) for part in fields(self)} | plain
         if not self.by_group:  # as earlier versions of isthmus read it

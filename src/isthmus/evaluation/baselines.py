@@ -319,7 +319,12 @@ class Baselines:
         self._found[name, head] = found
 
     def test_supervised(self) -> dict[str, Any]:
-        """Train the supervised network on the labelled raw instances, and test it."""
+        """Train the supervised network on the labelled raw instances, and test it.
+
+        Returns
+        -------
+        dict
+        """
         return class_metrics(self.y_test, *self._supervised()(self.X_test))
 
     @isolated_from_host()

@@ -115,6 +115,11 @@ class FitTask:
         name : str
         trained : estimator, optional
             That is fitted in the block: callbacks are passed on to it.
+
+        Yields
+        ------
+        FitTask
+            This one without callbacks.
         """
         if self.context is None:
             yield self

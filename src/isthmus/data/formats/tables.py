@@ -307,6 +307,10 @@ def load_table(
         See `dataset_from_frame`.
     csv : CsvOptions, optional
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     DataError

@@ -214,6 +214,10 @@ def load_image_table(
     keys : sequence of str
         Further columns that identify the images, beside `file`.
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     DataError
