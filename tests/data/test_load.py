@@ -320,6 +320,14 @@ def test_label_is_for_tables(tmp_path):
         load_path(tmp_path / "x.npy", label="b")
 
 
+def test_a_folder_of_tables_is_none_of_images_whatever_is_asked_of_it(tmp_path):
+    for name in ("part2.csv", "part10.csv"):
+        pd.DataFrame({"id": ["p", "q"], "a": [1.5, 2.0]}).to_csv(tmp_path / name, index=False)
+    for options in ({}, {"keys": ["id"]}, {"drop": ["id"]}):
+        with pytest.raises(DataError, match=r"holds 2 tables, part2\.csv, \.\.\., and a folder"):
+            load(tmp_path, **options)
+
+
 def test_one_json_value_is_refused_with_the_call_that_makes_lines_of_it(tmp_path):
     rows = pd.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
     rows.to_json(tmp_path / "rows.json", orient="records")

@@ -89,7 +89,8 @@ def test_explanations_are_those_in_memory(isthmus, bundle, shards, monkeypatch):
     first = found["anomaly_score"].idxmax()
     assert len(lines) == 5
     of_file = f"(row {(150 + first) % 200} of {(150 + first) // 200}.parquet)"
-    assert lines[0].startswith(f"row {150 + first} {of_file}: abnormal, anomaly score ")
+    name = f"row {150 + first} {of_file} (id {found['id'][first]}): "
+    assert lines[0].startswith(f"{name}abnormal, anomaly score ")
     assert lines[0].endswith(f"nearest normal row {found['nearest_normal'][first]}")
 
 

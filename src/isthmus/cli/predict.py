@@ -161,8 +161,8 @@ def predict(
         if explain:
             from isthmus.scoring import most_abnormal
 
-            explained = most_abnormal(folder, MAX_EXPLAINED)
             keys = reading.keys or ()
+            explained = most_abnormal(folder, MAX_EXPLAINED, keys)
             print_explained(explained, json, keys, kind=loaded.kind, file_of=loaded.file_of)
         return
     refuse_ray(scoring.workers, scoring.address)

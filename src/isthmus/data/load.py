@@ -30,6 +30,7 @@ from isthmus.data.streaming import (
     is_streamed,
     listed_images,
     open_streamed,
+    refuse_tables,
 )
 from isthmus.data.windows import LABEL_RULES, WindowOptions, window_as_at_fit
 from isthmus.errors import DataError
@@ -330,6 +331,7 @@ def _check_columns_of_table(source: Any, **given: Sequence[str] | None) -> None:
     """Check that what names columns stands beside a table."""
     named = next((name for name, columns in given.items() if columns), None)
     if named is not None and not _is_table(source):
+        refuse_tables(source)
         raise DataError(
             f"got {named}={list(given[named] or ())!r}, which names columns of a table (.csv, "
             ".tsv, .parquet or a DataFrame), and the source is no table; leave it out"

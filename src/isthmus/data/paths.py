@@ -84,19 +84,12 @@ def load_path(
 
 
 def _load_folder(folder: Path, images: Mapping[str, Any]) -> Dataset | Splits:
-    from isthmus.data.streaming import ImageReading, is_image, load_image_folder
+    from isthmus.data.streaming import ImageReading, load_image_folder, refuse_tables
 
     splits = load_idx_folder(folder)
     if splits is not None:
         return splits
-    tables = sorted(one.name for one in folder.iterdir() if one.is_file() and is_table_file(one))
-    if tables and not any(is_image(one) for one in folder.rglob("*")):
-        n = f"{len(tables):,} tables" if len(tables) > 1 else "a table"
-        raise DataError(
-            f"{folder} holds {n}, {tables[0]}{', ...' * (len(tables) > 1)}, and a folder is read "
-            "as images, or as several .parquet or .npy files; name one table, join several into "
-            "one file, or write each as .parquet"
-        )
+    refuse_tables(folder)
     return load_image_folder(folder, ImageReading(**images))
 
 

@@ -324,7 +324,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     return facts
 
 
-def most_abnormal(folder: Path, n: int) -> pd.DataFrame:
+def most_abnormal(folder: Path, n: int, keys: Sequence[str] = ()) -> pd.DataFrame:
     """Return the rows of an output with the greatest anomaly scores, with their explanations.
 
     Parameters
@@ -332,6 +332,8 @@ def most_abnormal(folder: Path, n: int) -> pd.DataFrame:
     folder : Path
         Written by `isthmus.scoring.score` with `explain=True`.
     n : int
+    keys : sequence of str
+        Key columns to carry along.
 
     Returns
     -------
@@ -346,7 +348,11 @@ def most_abnormal(folder: Path, n: int) -> pd.DataFrame:
             continue
         with reading(path, ScoringError, fix="delete it and run again with resume"):
             with parquet_file(path) as file:
-                names = [name for name in file.schema_arrow.names if _EXPLAINED.fullmatch(name)]
+                names = [
+                    name
+                    for name in file.schema_arrow.names
+                    if name in keys or _EXPLAINED.fullmatch(name)
+                ]
             table = read_parquet(path, names).to_pandas()
         found = table.set_axis(part["row"] + table.index)
         best = pd.concat([best, found]) if len(best) else found

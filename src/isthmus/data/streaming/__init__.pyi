@@ -13,6 +13,7 @@ from .opening import is_of_images as is_of_images
 from .opening import is_streamed as is_streamed
 from .opening import listed_images as listed_images
 from .opening import open_streamed as open_streamed
+from .opening import refuse_tables as refuse_tables
 from .statistics import StreamStatistics as StreamStatistics
 from .statistics import median_rows as median_rows
 from .stream import MAX_SAMPLED as MAX_SAMPLED

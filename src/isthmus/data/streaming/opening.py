@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isthmus._core import natural_order
 from isthmus.data.catalog import find_entry
-from isthmus.data.formats import FOUR_FILES, find_idx, read_npy_header
+from isthmus.data.formats import FOUR_FILES, find_idx, is_table_file, read_npy_header
 from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
 from isthmus.data.streaming.npy_files import NumpyReader, is_one_image
@@ -213,7 +214,6 @@ def image_pattern(source: Any) -> list[str] | None:
     """
     if not _is_pattern(source) or Path(source).expanduser().exists():
         return None
-    from isthmus._core import natural_order
     from isthmus.data.streaming.image_folder import is_image
 
     pattern = Path(source).expanduser()
@@ -257,10 +257,43 @@ def is_of_images(source: Any) -> bool:
         return False
     path = Path(source).expanduser()
     if path.is_dir():
-        return True
+        return not _tables_alone(path)
     from isthmus.data.streaming.image_folder import is_image
 
     return is_image(path)
+
+
+def refuse_tables(source: Any) -> None:
+    """Check that a source is no folder of tables without images, which none reads.
+
+    Parameters
+    ----------
+    source : object
+
+    Raises
+    ------
+    DataError
+        When it is.
+    """
+    folder = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
+    tables = [] if folder is None or not folder.is_dir() else _tables_alone(folder)
+    if tables:
+        n = f"{len(tables):,} tables" if len(tables) > 1 else "a table"
+        raise DataError(
+            f"{folder} holds {n}, {tables[0]}{', ...' * (len(tables) > 1)}, and a folder is read "
+            "as images, or as several .parquet or .npy files; name one table, join several into "
+            "one file, or write each as .parquet"
+        )
+
+
+def _tables_alone(folder: Path) -> list[str]:
+    """Return the names of the tables of a folder, none where images are in it."""
+    from isthmus.data.streaming.image_folder import is_image
+
+    tables = [one for one in folder.iterdir() if one.is_file() and is_table_file(one)]
+    if not tables or any(is_image(one) for one in folder.rglob("*")):
+        return []
+    return [one.name for one in sorted(tables, key=natural_order)]
 
 
 def _is_pattern(source: Any) -> bool:
