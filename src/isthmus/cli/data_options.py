@@ -56,7 +56,7 @@ class DataOptions:
         typer.Option(
             "--kind",
             help="Kind of data: auto, images, series or table. Pass series for arrays of windows, "
-            "and for a long table (a row for each moment), which is cut into windows.",
+            "and for a long table (a row for each time point), which is cut into windows.",
         ),
     ] = "auto"
     time: Annotated[

@@ -54,8 +54,8 @@ def demo(
 ) -> None:
     """Run every step on one data set: train, freeze, fit heads, compare with baselines, report.
 
-    The data sets digits and pump need no download, and take about a minute. Of pump, a series of
-    four sensors, a detector gives the alarms; the series is written as CSV too.
+    The data sets digits and pump need no download, and take about a minute. For pump, a
+    series of four sensors, a detector gives alarms; the series is written as CSV too.
     """
     started = time.perf_counter()
     console = console_for(json)

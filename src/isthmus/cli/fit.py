@@ -144,7 +144,7 @@ def fit(
 
     Labels are not used; the column --label is no feature. Of data with a training and a test part
     the training part is used. With --kind series a table is a long one, with a row for each
-    moment, and is cut into windows. A folder of Parquet or .npy files, or a pattern such as
+    time point, and is cut into windows. A folder of Parquet or .npy files, or a pattern such as
     'events/*.parquet', is read in chunks and may be larger than memory; each long table in it is
     cut by itself.
 

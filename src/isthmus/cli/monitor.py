@@ -38,7 +38,7 @@ def monitor(
     level: Annotated[
         float | None,
         typer.Option(
-            help="Largest chance of a false warning, however many rows there are (default 0.01)."
+            help="Maximum probability of a false warning, for any number of rows (default 0.01)."
         ),
     ] = None,
     part: Part = "test",
@@ -48,9 +48,9 @@ def monitor(
     """Test whether later rows are still like those that calibrated a detector.
 
     DATA is later rows, in the order in which they came, or with --time COLUMN in that of a column,
-    which is no feature. Says whether the promise of the false-alarm rate still holds, since when
+    which is no feature. Prints whether the promise of the false-alarm rate still holds, since when
     not, and what moved: columns, the code, the anomaly score. Several files are read in chunks.
-    Of a detector of time points DATA is a later series, of which blocks of time are compared.
+    For a detector of time points DATA is a later series, and blocks of time are compared.
 
     Exit status: 0 when nothing speaks against the promise, 3 when it no longer holds, 1 for an
     error. With --state every call takes the rows that are new since the last one.

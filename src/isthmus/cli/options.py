@@ -214,7 +214,7 @@ FalseAlarms = Annotated[
     str | None,
     typer.Option(
         "--false-alarms",
-        help="Accepted false alarms of a series, by time in place of a share of time points: "
+        help="Accepted false alarms of a series, as a number in a period: "
         "'1 per day', '2 per week', '1 per 2000 points'.",
     ),
 ]
@@ -232,7 +232,7 @@ Causal = Annotated[
     bool,
     typer.Option(
         "--causal",
-        help="Score a time point by the past alone: alarms are known at once, and less sharp.",
+        help="Score a time point by past readings alone: alarms come at once, and are less exact.",
     ),
 ]
 

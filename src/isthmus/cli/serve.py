@@ -48,7 +48,7 @@ def serve(
     monitors: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the states of the monitors of detectors, which so survive a restart; "
+            help="Folder for the states of the detectors' monitors, which then survive a restart; "
             "by default one in the user's cache."
         ),
     ] = None,

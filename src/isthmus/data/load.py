@@ -97,8 +97,8 @@ def load(
         Size to bring all images to; for image files and with `schema` by default that at fit.
     kind : {"auto", "images", "series", "table"}
         What an array of three dimensions holds: images, unless this says "series". A table
-        with `kind="series"` is a long one, a row for each moment, and cut into windows; so is each
-        Parquet file of several by itself.
+        with `kind="series"` is a long one, a row for each time point, and cut into windows; so is
+        each Parquet file of several by itself.
     time : str or None
         Column of a long table: when a row was taken (numbers, or dates), in increasing order.
         Without it the order of the rows counts.

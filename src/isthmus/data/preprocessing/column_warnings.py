@@ -125,7 +125,7 @@ class RowOrder:
         if column.type == "date" and direction == "increases":
             option = name.removeprefix("column ").strip("'")
             fix += (
-                ". If this is a long table of readings, a row for each moment, read it with "
+                ". If this is a long table of readings, a row for each time point, read it with "
                 f"kind='series', time={option!r} (on the command line --kind series --time "
                 f"{shlex.quote(option)})"
             )

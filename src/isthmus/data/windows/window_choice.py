@@ -118,7 +118,7 @@ class WindowOptions:
         kind : str
             Of the data; the options are for series.
         long_table : bool
-            Whether the source is a table with a row for each moment.
+            Whether the source is a table with a row for each time point.
 
         Raises
         ------
