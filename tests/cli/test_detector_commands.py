@@ -262,7 +262,7 @@ def test_words_for_labels_and_a_name_of_its_own(folder):
                    check=False)  # fmt: skip
     assert done.stderr.startswith("error: got normal='OK', and no label in words.csv is that")
     pd.read_csv(folder / "words.csv").assign(state=None).to_csv(folder / "empty.csv", index=False)
-    words = ("label", "press", "empty.csv", "--label", "state", "--name", "taught")
+    words = ("label", "press", "empty.csv", "--label", "state", "--head", "taught")
     done = isthmus(*words, cwd=folder, check=False)
     assert "are empty; fill in ok where a row is normal, and another label where it" in done.stderr
 

@@ -171,7 +171,9 @@ def label(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the detector; by default the one fitted last. With --queue: only it."
+            "--head",
+            "--name",
+            help="Name of the detector; by default the one fitted last. With --queue: only it.",
         ),
     ] = None,
     labels_from: LabelsFrom = None,
