@@ -63,9 +63,9 @@ print(len(readings), "rows; columns", *readings.schema.columns)
 # Learn
 # -----
 #
-# ``fit`` takes the stream as it takes a table. It reads it once for scales and categories, then
-# once an epoch, in an order that is shuffled across files. Scales and categories are those of the
-# same rows in memory.
+# ``fit`` takes the stream as it takes a table. It reads it once for scales and categories, once for
+# the validation set, then once an epoch, in an order that is shuffled across files. Scales and
+# categories are those of the same rows in memory.
 
 detector = AnomalyDetector(
     Autoencoder(max_epochs=2, random_state=0), false_alarm_rate=0.002, random_state=0
