@@ -231,7 +231,7 @@ def test_new_digits_are_like_those_held_out_and_spoiled_ones_are_not(encoder, di
 def test_columns_are_said_to_have_moved_as_seldom_as_stated(rng):
     """Of numbers, and of three categories with missing values, whose test is conservative."""
     types = [Column(), Column(), Column("category", ("a", "b", "c"))]
-    n_runs, raised = 300, 0
+    n_runs, raised = 150, 0
     for _ in range(n_runs):
         then, now = rng.normal(size=(2, 80, 3))
         for one in (then, now):

@@ -10,8 +10,9 @@ import pytest
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, Dataset, load_bundle, save_bundle
 from isthmus.data.windows import Windows
 from isthmus.evaluation import decide, measure_drift
-from isthmus.report import report_facts, write_report
+from isthmus.report import code_chapter, report_facts, write_report
 from isthmus.report.changes_chapter import change_facts
+from isthmus.report.detection_chapter import column_changes
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,8 @@ def test_errors_in_other_units_are_not_compared(tmp_path):
 
 
 @pytest.mark.parametrize("calibration", ["split", "cross"])
-def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
+def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path, monkeypatch):
+    monkeypatch.setattr(code_chapter, "MAX_ON_MAP", 25)
     rng = np.random.default_rng(0)
 
     def rows(n, amount=0.0, online=0.3, missing=0.0):
@@ -248,9 +250,12 @@ def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
     save_bundle(tmp_path / "bank", detector.encoder_, {"normal": detector})
     bank = load_bundle(tmp_path / "bank")
 
-    same = report_facts(bank, Dataset(rows(500)))
-    assert same["changes"]["moved_columns"]["moved"] == []
-    assert "No column moved: each of 4" in same["changes"]["moved_columns"]["words"]
+    same = rows(500)
+    found = column_changes(bank, same, bank.encoder.row_hashes(same), 0.05)
+    assert found["moved"] == []
+    assert "No column moved: each of 4" in found["words"]
+    few = rows(10)
+    assert column_changes(bank, few, bank.encoder.row_hashes(few), 0.05) is None
 
     later = Dataset(rows(500, amount=1.0, online=0.6, missing=0.2))
     facts = write_report(bank, tmp_path / "bank.html", later)
@@ -270,11 +275,9 @@ def test_of_a_table_the_columns_that_moved_are_named(calibration, tmp_path):
     assert "columns that moved: amount, merchant, hour" in card["words"]
     assert "Columns that moved" in (tmp_path / "bank.html").read_text("utf-8")
 
-    known = report_facts(bank, Dataset(rows(10)))["changes"]["moved_columns"]
-    assert known is None  # too few
 
-
-def test_no_warning_is_of_the_flagged_rows_alone(tmp_path):
+def test_no_warning_is_of_the_flagged_rows_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_chapter, "MAX_ON_MAP", 25)
     rng = np.random.default_rng(0)
 
     def rows(n):
