@@ -180,12 +180,12 @@ def label(
     reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Update a detector with new labels, and save it as a new version.
+    """Update a head with new labels, and save it as a new version.
 
-    1 is normal, -1 abnormal, 0 removes a label; others, and labels of only 0 and 1, need
-    --normal, by default that of the fit. Rows with an empty cell are left out. A row that the
-    detector was fitted on gets the label, any other row is added. The encoder is not trained. DATA
-    may be codes that isthmus encode --for-heads wrote.
+    DATA labels a detector: 1 is normal, -1 abnormal, 0 removes a label; others, and labels of only
+    0 and 1, need --normal, by default that of the fit. Rows with an empty cell are left out. A row
+    that the detector was fitted on gets the label, any other row is added. The encoder is not
+    trained. DATA may be codes that isthmus encode --for-heads wrote.
 
     With --stretches the labels are those of stretches of time of a long table, from and to with
     both ends, as dates or numbers like its times, or rows where it has no time. Windows with an
