@@ -119,6 +119,14 @@ def test_reference_rows_do_not_count(detector, frame):
     assert (state.n, state.n_known) == (300, 500)
 
 
+def test_nothing_is_promised_before_a_row_counts(detector, frame):
+    monitor = detector.monitor()
+    assert monitor.state().summary() == "no statement: no row counts yet"
+    known = monitor.update(frame[:100])
+    assert (known.n, known.n_known) == (0, 100)
+    assert known.summary() == "no statement: no row counts yet"
+
+
 def test_cross_calibration_compares_with_the_first_rows(frame, tmp_path):
     encoder = Autoencoder(2, max_epochs=2)
     detector = AnomalyDetector(encoder, "neighbours", 0.05, "cross", random_state=0)

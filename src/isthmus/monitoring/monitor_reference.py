@@ -399,6 +399,8 @@ class MonitorState:
                 f"promise no longer holds since about {self.unit} {at.get('row', 0):,}{time}: "
                 f"{', '.join(self.moved)} moved"
             )
+        if not self.n:
+            return f"no statement: no {self.unit} counts yet"
         if self.n < self.n_learned:
             first = f"the first {self.unit}s are learned from"
             return f"no statement before {self.unit} {self.n_learned:,}: {first}"
