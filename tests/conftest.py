@@ -20,8 +20,9 @@ from isthmus import Autoencoder
 from isthmus.cli import main
 from isthmus.training import lock_checkpoints
 
-# Tests that load ONNX Runtime by themselves report nothing.
+# Tests that load ONNX Runtime or MLflow by themselves report nothing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 # The same examples in every run, as in tests that draw with a seed.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
