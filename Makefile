@@ -11,8 +11,8 @@ ADAPTERS := .venv-adapters
 # Ray and aeon, and the tests of what uses them. torch is the one that is locked: its oldest takes gigabytes.
 RANGE_EXTRAS := excel,mcp,mlflow,onnx,pyod,report,serve,tensorboard
 RANGE_TOOLS  := pytest hypothesis httpx polars mapie crepes online-fdr
-RANGE_TESTS  := tests/test_contract.py tests/test_golden.py tests/data tests/autoencoder tests/detection \
-	tests/classification tests/bundle tests/export tests/integrations tests/training
+RANGE_TESTS  := tests/test_contract.py tests/test_golden.py tests/_core tests/data tests/autoencoder tests/detection \
+	tests/classification tests/bundle tests/export tests/integrations tests/monitoring tests/training
 AUDIT  := .venv-audit
 # One thread a process: two processes of two threads each would be slower than one. Plugins
 # that the tests do not use take seconds to load, as does a source that is compiled at each start.

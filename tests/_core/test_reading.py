@@ -225,7 +225,7 @@ def test_a_damaged_file_of_any_format_is_read_or_refused_by_name(tmp_path):
 
 
 def test_content_of_another_format_is_not_decoded_under_the_name_of_an_image(tmp_path):
-    pixels = Image.fromarray(RNG.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    pixels = Image.fromarray(RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     target = tmp_path / "a.png"
     target.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     with pytest.raises(
