@@ -154,6 +154,7 @@ shares = {
     **shares,
 )
 @settings(max_examples=40)
+@pytest.mark.slow
 def test_processes_learn_of_a_table_what_one_learns(
     lengths, cuts, size, seed, n_words, infinite, damaged
 ):

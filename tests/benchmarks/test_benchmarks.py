@@ -351,6 +351,7 @@ def test_a_class_that_is_not_there_is_refused():
         one_class.choose_classes(np.array([1, 0, 1]), "0,7")
 
 
+@pytest.mark.slow
 def test_rates_and_selection_are_checked(quick, call, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1000, 4)) + 9 * (np.arange(1000) < 20)[:, None]
@@ -388,6 +389,7 @@ def test_no_verdict_differs_between_library_graph_stream_and_service(call):
     assert max(found["scores"].values()) < 1e-4
 
 
+@pytest.mark.slow
 def test_realised_rates_of_simulated_blocks_stand_beside_the_rates_asked(call):
     found = call(block_rates, "--runs", 20)["rates"]
     assert [one["n"] for one in found] == [1200, 5000] * 4
@@ -461,6 +463,7 @@ def test_half_a_pair_is_named(tmp_path):
         series.find_pairs(tmp_path)
 
 
+@pytest.mark.slow
 def test_time_points_are_found_beside_the_other_detectors(quick, call, tmp_path, monkeypatch):
     monkeypatch.setattr("common.series_rates.FIT_SIZES", (600,))
     monkeypatch.setattr("common.series_rates.SCORE_SIZE", 2000)
@@ -543,6 +546,7 @@ def test_an_exponent_is_the_slope_of_the_upper_half():
     assert growth.steepest(seconds) == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_growth_is_printed_by_axis_with_what_is_above_the_highest(call, monkeypatch):
     monkeypatch.setitem(growth.AXES, "classes", ((2, 5, 10), growth.AXES["classes"][1]))
     facts = call(growth, "--only", "classes,references", "--largest", "1000")

@@ -251,6 +251,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):
     words = ("fit", "plain.parquet", "-o", "stopped", "--max-epochs", "12", "--seed", "3")
     done = subprocess.run(

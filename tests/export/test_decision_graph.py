@@ -225,6 +225,7 @@ def test_images_and_series_of_every_network(shape, architecture):
     compare(encoder, heads, X)
 
 
+@pytest.mark.slow
 def test_custom_modules_are_exported_by_torch(table):
     pytest.importorskip("onnxscript")
     from torch import nn

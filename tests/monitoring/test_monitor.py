@@ -51,6 +51,7 @@ def detector(frame):
     return AnomalyDetector(encoder, "neighbours", 0.02, "split", random_state=0).fit(frame[:2000])
 
 
+@pytest.mark.slow
 def test_false_warnings_are_at_most_the_level():
     e_values = []
     for seed in range(200):

@@ -172,6 +172,7 @@ def test_the_page_and_the_markdown_say_the_same(written, found):
     assert all(one["first"] in text for one in found["alarms"])
 
 
+@pytest.mark.slow
 def test_each_group_is_counted_and_those_with_alarms_are_drawn(tmp_path):
     def machines(part):
         tables = [pump_table(part, seed).assign(machine=seed + 7) for seed in range(2)]

@@ -166,6 +166,7 @@ score(sys.argv[1], load(sys.argv[2], keys=["id", "site"]), sys.argv[3])
 """
 
 
+@pytest.mark.slow
 def test_after_a_kill_every_row_is_written_once(bundle, shards, whole, tmp_path):
     out = tmp_path / "out.parquet"
     words = [sys.executable, "-c", KILLED, str(bundle), str(shards), str(out)]

@@ -141,6 +141,7 @@ def labelled(shards, tmp_path):
     return rows
 
 
+@pytest.mark.slow
 def test_heads_are_fitted_on_stored_codes(isthmus, bundle, shards, labelled):
     shutil.copytree(bundle, "press")
     words = ("encode", "press", shards, "-o", "codes.parquet", "--key", "id", "--for-heads")
