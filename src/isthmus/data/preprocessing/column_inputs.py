@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from isthmus.data.columns import Column
+from isthmus.data.places import ColumnErrors
 from isthmus.data.preprocessing.scaling import (
     Moments,
     UsualRange,
@@ -21,14 +21,14 @@ from isthmus.data.preprocessing.scaling import (
 )
 from isthmus.errors import DataError
 
+T = TypeVar("T")
+
 #: Maximum number of levels of a category column; the rare categories share one.
 MAX_LEVELS = 50
 #: Minimum share of the training rows (and at least two rows) for a level of its own.
 MIN_SHARE = 0.001
 #: Columns without a value that an error names before it counts the others.
 N_SHOWN = 5
-#: What follows the number of errors of columns that nothing can be learned from.
-NOT_LEARNED = "problems of columns that nothing can be learned from"
 #: Maximum number of distinct values of a category column.
 MAX_CATEGORIES = 10_000
 
@@ -360,48 +360,67 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
     return ValueInputs.learn(values, column)
 
 
-def check_values(names: Sequence[str], n_present: Sequence[int], n_rows: int) -> None:
-    """Check that each column has a value in some row; all that have none are in one error.
+def learn_columns(
+    names: Sequence[int | str], n_present: Sequence[int], n_rows: int, learn: Callable[[int], T]
+) -> list[T]:
+    """Learn each column of a table; what is wrong with any of them is in one error.
 
     Parameters
     ----------
-    names : sequence of str
-        What to call each column, such as "column 'a'".
-    n_present : sequence of int
+    names : sequence of m str, or int of columns without names
+    n_present : sequence of m int
         Rows with a value in each column.
     n_rows : int
+    learn : callable
+        From the position of a column to what is learned of it.
+
+    Returns
+    -------
+    list of m
 
     Raises
     ------
     DataError
-        When there is none in a column.
+        When no row has a value in a column, and those that `learn` raises.
 
     Examples
     --------
+    >>> learn_columns(["a", "b"], [9, 8], 9, lambda at: at + 1)
+    [1, 2]
     >>> try:
-    ...     check_values(["column 'a'", "column 'b'", "column 'c'"], [0, 9, 0], 9)
+    ...     learn_columns(["a", "b", "c"], [0, 9, 0], 9, lambda at: at + 1)
     ... except DataError as error:
     ...     print(str(error).split(";")[0])
     2 columns have no value in any of 9 rows, 'a' and 'c'
     """
-    names = [name for name, n in zip(names, n_present, strict=True) if not n]
-    if not names:
+    learned: list[T] = []
+    errors = ColumnErrors(heading="problems of columns that nothing can be learned from")
+    with errors:
+        _check_values([name for name, n in zip(names, n_present, strict=True) if not n], n_rows)
+    for at, n in enumerate(n_present):
+        with errors:
+            learned += [learn(at)] if n else []
+    errors.check()
+    return learned
+
+
+def _check_values(empty: Sequence[int | str], n_rows: int) -> None:
+    """Check that there are no columns without a value; all that have none are in one error."""
+    if not empty:
         return
-    if len(names) == 1:
+    if len(empty) == 1:
         raise DataError(
-            f"{names[0]} has no value in any of {n_rows} rows, expected at least one; "
-            f"{_drop(names[0])}"
+            f"column {empty[0]!r} has no value in any of {n_rows} rows, expected at least one; "
+            f"{_drop(f'column {empty[0]!r}')}"
         )
-    quoted = [name.removeprefix("column ") for name in names]
+    quoted = [repr(name) for name in empty]
     shown, more = quoted[:N_SHOWN], len(quoted) - N_SHOWN
     last = [f"{more:,} more"] if more > 0 else [shown.pop()]
-    fix = "drop the columns"
-    if not quoted[0].isdigit():
-        options = " ".join(f"--drop {shlex.quote(ast.literal_eval(name))}" for name in quoted)
-        fix += f": drop=[{', '.join(quoted)}] (on the command line {options})"
+    options = " ".join(f"--drop {shlex.quote(name)}" for name in empty if isinstance(name, str))
+    fix = f": drop=[{', '.join(quoted)}] (on the command line {options})" if options else ""
     raise DataError(
-        f"{len(names):,} columns have no value in any of {n_rows} rows, {', '.join(shown)} and "
-        f"{last[0]}; {fix}"
+        f"{len(empty):,} columns have no value in any of {n_rows} rows, {', '.join(shown)} and "
+        f"{last[0]}; drop the columns{fix}"
     )
 
 

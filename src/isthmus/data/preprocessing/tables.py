@@ -10,13 +10,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from isthmus.data.places import ColumnErrors
 from isthmus.data.preprocessing.column_inputs import (
     MAX_MAGNITUDE,
-    NOT_LEARNED,
     CategoryInputs,
     ValueInputs,
-    check_values,
+    learn_columns,
     learn_inputs,
 )
 from isthmus.data.preprocessing.scaling import (
@@ -87,16 +85,13 @@ class TablePreprocessor:
         DataError
             When a column has no value at all, or is text whose values hardly repeat.
         """
-        names = [f"column {name!r}" for name in schema.columns or range(X.shape[1])]
-        learned, errors = [], ColumnErrors(heading=NOT_LEARNED)
+        names, types = schema.columns or range(X.shape[1]), schema.types
+
+        def learn(at: int) -> ValueInputs | CategoryInputs:
+            return learn_inputs(X[:, at], types[at], f"column {names[at]!r}")
+
         n_present = (~np.isnan(X)).sum(axis=0).tolist()
-        with errors:
-            check_values(names, n_present, len(X))
-        for at, column in enumerate(schema.types):
-            with errors:
-                learned += [learn_inputs(X[:, at], column, names[at])] if n_present[at] else []
-        errors.check()
-        return cls(schema, tuple(learned))
+        return cls(schema, tuple(learn_columns(names, n_present, len(X), learn)))
 
     @property
     def network_shape(self) -> tuple[int, ...]:

@@ -13,10 +13,9 @@ from isthmus.data.array_checks import check_images, check_series
 from isthmus.data.column_types import check_table
 from isthmus.data.columns import Column
 from isthmus.data.instances import Chunk, rows_of
-from isthmus.data.places import ColumnErrors, draw_rows
+from isthmus.data.places import draw_rows
 from isthmus.data.preprocessing import (
     MAX_COMPARED,
-    NOT_LEARNED,
     CategoryInputs,
     ChunkMoments,
     ImageVariety,
@@ -25,10 +24,10 @@ from isthmus.data.preprocessing import (
     SeriesPreprocessor,
     TablePreprocessor,
     channel_inputs,
-    check_values,
     column_name,
     describe_extremes,
     identifier_warnings,
+    learn_columns,
     learn_preprocessor,
     leave_out,
     usual_range,
@@ -204,14 +203,13 @@ class _TableStatistics:
         return identifier_warnings(X, part, {whole.index(at) for at in leave if at in whole})
 
     def result(self) -> tuple[Schema, Preprocessor]:
-        learned, errors = [], ColumnErrors(heading=NOT_LEARNED)
-        n_present, n_rows = [one.n_present for one in self.columns], self.columns[0].n_rows
-        with errors:
-            check_values([one.called for one in self.columns], n_present, n_rows)
-        for n, one in zip(n_present, self.columns, strict=True):
-            with errors:
-                learned += [one.result()] if n else []
-        errors.check()
+        columns = self.columns
+        learned = learn_columns(
+            range(len(columns)) if self.names is None else self.names,
+            [one.n_present for one in columns],
+            columns[0].n_rows,
+            lambda at: columns[at].result(),
+        )
         ranges = [bounds for _, _, bounds in learned if bounds is not None]
         types = tuple(column for column, _, _ in learned)
         plain = all(column.type == "number" for column in types)
