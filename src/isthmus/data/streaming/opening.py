@@ -290,7 +290,7 @@ def _tables_alone(folder: Path) -> list[str]:
     """Return the names of the tables of a folder, none where images are in it."""
     from isthmus.data.streaming.image_folder import is_image
 
-    tables = [one for one in folder.iterdir() if one.is_file() and is_table_file(one)]
+    tables = [one for one in folder.iterdir() if is_table_file(one) and one.is_file()]
     if not tables or any(is_image(one) for one in folder.rglob("*")):
         return []
     return [one.name for one in sorted(tables, key=natural_order)]
