@@ -49,8 +49,7 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
     >>> [layer.part for layer in layers if layer.name == "Linear"]
     ['trained', 'features']
     """
-    # Hooks, mode and gradients of the network itself are left alone.
-    network = copy.deepcopy(network).eval().requires_grad_(True)
+    network = _as_a_fit_begins(network).eval()
     layers: list[tuple[str, Layer]] = []
     inputs: dict[str, Any] = {}
 
@@ -59,10 +58,8 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
 
     def record_layer(name: str, module: nn.Module, output: torch.Tensor) -> None:
         own = list(module.parameters(recurse=False))
-        n, n_trained = (
-            sum(one.numel() for one in some)
-            for some in (own, [one for one in own if one.requires_grad])
-        )
+        n = sum(one.numel() for one in own)
+        n_trained = sum(one.numel() for one in own if one.requires_grad)
         shape = tuple(output.shape[1:])
         layers.append((name, Layer(type(module).__name__, shape, n, n_trained, "")))
 
@@ -81,6 +78,11 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
         layer._replace(part=max((one for one in parts if _within(name, one)), key=len, default=""))
         for name, layer in layers
     ]
+
+
+def _as_a_fit_begins(network: nn.Module) -> nn.Module:
+    """Return a copy that takes gradients as in training; networks that were fitted take none."""
+    return copy.deepcopy(network).requires_grad_(True)
 
 
 def _parts(network: nn.Module, inputs: dict[str, Any]) -> list[str]:
@@ -196,6 +198,5 @@ def count_parameters(network: nn.Module, *, trained: bool = False) -> int:
     >>> count_parameters(encoder), count_parameters(encoder, trained=True)
     (324544, 290080)
     """
-    if trained:  # as a fit begins; networks that were fitted take no gradients
-        network = copy.deepcopy(network).requires_grad_(True)
+    network = _as_a_fit_begins(network) if trained else network
     return sum(one.numel() for one in network.parameters() if one.requires_grad or not trained)
