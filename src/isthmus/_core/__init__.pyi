@@ -38,6 +38,7 @@ from .process_state import optional_class as optional_class
 from .process_state import require as require
 from .process_state import return_freed_memory as return_freed_memory
 from .process_state import run_in_threads as run_in_threads
+from .process_state import worker_threads as worker_threads
 from .reading import check_archive as check_archive
 from .reading import check_content as check_content
 from .reading import decoded_bytes as decoded_bytes

@@ -98,17 +98,62 @@ def each_isolated(items: Iterator[T]) -> Iterator[T]:
         yield item
 
 
+@contextmanager
+def worker_threads() -> Iterator[Callable[[Callable[[T], object], Sequence[T]], None]]:
+    """Give BLAS one thread within the block, and yield what shares items among its threads.
+
+    So threads also share what is no product, and products too small for two threads have one.
+    The setting belongs to the process, and is restored at the end; while one block has
+    changed it, others run their items in one thread.
+
+    Yields
+    ------
+    callable
+        Takes a function and a sequence of items, and calls the function with each item, in as
+        many threads as BLAS had for a product of matrices, or, of few items, in this one.
+
+    Examples
+    --------
+    >>> squares = {}
+    >>> with worker_threads() as run_each:
+    ...     run_each(lambda x: squares.setdefault(x, x * x), range(5))
+    >>> sorted(squares.values())
+    [0, 1, 4, 9, 16]
+    """
+    if not _IN_THREADS.acquire(blocking=False):
+        yield _run_here
+        return
+    try:
+        blas = _blas()
+        n_threads = min((library.num_threads for library in blas.lib_controllers), default=1)
+        if n_threads == 1:
+            yield _run_here
+            return
+        with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+
+            def run_each(run: Callable[[T], object], items: Sequence[T]) -> None:
+                if len(items) < _MIN_ITEMS_FOR_THREADS:
+                    _run_here(run, items)
+                else:
+                    list(pool.map(run, items))
+
+            yield run_each
+    finally:
+        _IN_THREADS.release()
+
+
+def _run_here(run: Callable[[T], object], items: Sequence[T]) -> None:
+    for item in items:
+        run(item)
+
+
 def run_in_threads(run: Callable[[T], object], items: Sequence[T]) -> None:
     """Run something for each item, in as many threads as BLAS takes for a product of matrices.
-
-    So threads also share what is no product. Each product has one thread meanwhile. That setting
-    belongs to the process, and is restored at the end; while one call has changed it, others run
-    in one thread.
 
     Parameters
     ----------
     run : callable
-        Takes an item, and may run in another thread.
+        Takes an item, and may run in another thread, see `worker_threads`.
     items : sequence
 
     Examples
@@ -118,18 +163,11 @@ def run_in_threads(run: Callable[[T], object], items: Sequence[T]) -> None:
     >>> sorted(squares.values())
     [0, 1, 4, 9, 16]
     """
-    if len(items) >= _MIN_ITEMS_FOR_THREADS and _IN_THREADS.acquire(blocking=False):
-        try:
-            blas = _blas()
-            n_threads = min((library.num_threads for library in blas.lib_controllers), default=1)
-            if n_threads > 1:
-                with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(run, items))
-                return
-        finally:
-            _IN_THREADS.release()
-    for item in items:
-        run(item)
+    if len(items) < _MIN_ITEMS_FOR_THREADS:
+        _run_here(run, items)
+        return
+    with worker_threads() as run_each:
+        run_each(run, items)
 
 
 @cache

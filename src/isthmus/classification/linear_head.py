@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import validate_data
 
+from isthmus._core import run_in_threads, worker_threads
 from isthmus.classification.class_labels import class_positions
 
 #: Values of the features in a block of rows that is worked on at one time: it stays in the cache.
 BLOCK = 2**18
+#: Blocks whose sums are held at one time, and added in their order.
+BLOCKS = 32
 #: Features up to which the preconditioner is dense: the cost of more grows with their cube. For
 #: more it is exact in so many directions, those of the largest variance in a sample of rows.
 MAX_DENSE, DIRECTIONS, SAMPLE = 1024, 256, 4096
@@ -59,8 +63,9 @@ class LinearHead(LogisticRegression):
     of K classes, and S the covariance of the features. That is the bound of Böhning (Annals of
     the Institute of Statistical Mathematics 44, 1992) up to a factor. Of more than `MAX_DENSE`
     features S is replaced by its principal part (Frangella et al., SIAM Journal on Matrix Analysis
-    and Applications 44, 2023). Sums over rows are in
-    float64, products in the type of the features.
+    and Applications 44, 2023). Of fewer rows than features the weights lie in the span of the
+    centred rows, and are found there. Blocks of rows are shared among threads. Sums over rows are
+    in float64, products in the type of the features.
 
     Examples
     --------
@@ -88,20 +93,23 @@ class LinearHead(LogisticRegression):
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, places = class_positions(y)
-        problem = _Problem(X, places, len(self.classes_), self.C)
-        found = minimize(
-            problem,
-            np.zeros(problem.size),
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "maxiter": self.max_iter,
-                "maxfun": 10 * self.max_iter,
-                "gtol": self.tol,
-                "ftol": 64 * np.finfo(np.float64).eps,
-                "maxcor": MEMORY,
-            },
-        )
+        span = _RowSpan(X) if len(X) < X.shape[1] else None
+        problem = _Problem(X if span is None else span.rows, places, len(self.classes_), self.C)
+        with worker_threads() as run_each:
+            problem.run_each = run_each
+            found = minimize(
+                problem,
+                np.zeros(problem.size),
+                jac=True,
+                method="L-BFGS-B",
+                options={
+                    "maxiter": self.max_iter,
+                    "maxfun": 10 * self.max_iter,
+                    "gtol": self.tol,
+                    "ftol": 64 * np.finfo(np.float64).eps,
+                    "maxcor": MEMORY,
+                },
+            )
         if found.nit >= self.max_iter:
             warnings.warn(
                 f"the linear head has not converged after max_iter={self.max_iter} iterations; "
@@ -110,6 +118,8 @@ class LinearHead(LogisticRegression):
                 stacklevel=2,
             )
         weights, intercept = problem.solution(found.x)
+        if span is not None:
+            weights, intercept = span.solution(weights, intercept)
         if len(self.classes_) == 2:  # as scikit-learn keeps them: of the second class
             weights, intercept = np.diff(weights), np.diff(intercept)
         self.coef_, self.intercept_ = weights.T.astype(X.dtype), intercept.astype(X.dtype)
@@ -122,8 +132,25 @@ class LinearHead(LogisticRegression):
         return tags
 
 
+class _RowSpan:
+    """Centred rows as coordinates along as many orthonormal directions as there are rows."""
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.mean = X.mean(axis=0, dtype=np.float64)
+        self.directions, coordinates = qr((X - self.mean.astype(X.dtype)).T, mode="economic")
+        self.rows = np.ascontiguousarray(coordinates.T)
+
+    def solution(self, weights: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights and the intercept of the features."""
+        weights = self.directions @ weights
+        return weights, intercept - self.mean @ weights
+
+
 class _Problem:
     """The loss to minimise and its gradient, as functions of preconditioned weights."""
+
+    #: Shares items among threads.
+    run_each: Callable[..., None] = staticmethod(run_in_threads)
 
     def __init__(self, X: np.ndarray, places: np.ndarray, n_classes: int, C: float) -> None:
         n, m = X.shape
@@ -184,17 +211,17 @@ class _Problem:
         n, dtype = len(self.X), self.X.dtype
         W, b = weights.astype(dtype), intercept.astype(dtype)
         loss, expected, shares = 0.0, np.zeros_like(weights), np.zeros(self.n_classes)
-        for block, _ in self._blocks():
-            logits = block @ W
-            logits += b
-            highest = logits.max(axis=1, keepdims=True)
-            logits -= highest
-            np.exp(logits, out=logits)
-            totals = logits.sum(axis=1, keepdims=True)
-            loss += float(np.log(totals).sum(dtype=np.float64) + highest.sum(dtype=np.float64))
-            logits /= totals
-            expected += block.T @ logits
-            shares += logits.sum(axis=0, dtype=np.float64)
+        firsts = range(0, n, self.rows)
+        for few in range(0, len(firsts), BLOCKS):
+            found: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+            self.run_each(
+                lambda first: found.update({first: self._pass(first, W, b)}),  # noqa: B023
+                firsts[few : few + BLOCKS],
+            )
+            for _, (lost, products, of_classes) in sorted(found.items()):
+                loss += lost
+                expected += products
+                shares += of_classes
         # The loss of a row is the logarithm of the sum less the logit of its own class.
         loss = loss / n - float((weights * self.sums).sum() + intercept @ self.of_classes)
         away = shares / n - self.of_classes
@@ -202,3 +229,16 @@ class _Problem:
         loss += self.penalty / 2 * float(np.square(weights).sum())
         gradient = np.vstack([self._solve(slope, transposed=False), np.sqrt(self.n_classes) * away])
         return loss, gradient.ravel()
+
+    def _pass(self, first: int, W: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, Any]:
+        """Return sums over a block: of the loss, of features by class, of probabilities."""
+        block = self.X[first : first + self.rows]
+        logits = block @ W
+        logits += b
+        highest = logits.max(axis=1, keepdims=True)
+        logits -= highest
+        np.exp(logits, out=logits)
+        totals = logits.sum(axis=1, keepdims=True)
+        loss = float(np.log(totals).sum(dtype=np.float64) + highest.sum(dtype=np.float64))
+        logits /= totals
+        return loss, block.T @ logits, logits.sum(axis=0, dtype=np.float64)
