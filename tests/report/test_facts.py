@@ -262,7 +262,7 @@ def test_layers_add_up_to_all_parameters(facts, press):
 
 
 def test_who_is_near_on_the_map_is_near_as_a_code(press, splits, place_of, monkeypatch):
-    monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 1000)
+    monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 500)
     found = code_chapter.code_map(press.encoder, splits.test, 0)
     at = [place_of[row] for row in found["rows"]]
     codes = StandardScaler().fit_transform(press.encoder.transform(splits.test.X[at]))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from isthmus.autoencoder import Autoencoder, InstanceEncoder
 from isthmus.data import Dataset
@@ -15,8 +16,8 @@ from isthmus.report.wording import draw_rows, label_or_none
 
 #: Instances on the map: enough to see clusters, few enough to point at and to compute.
 MAX_ON_MAP = 1500
-#: Steps of t-SNE, the default of scikit-learn.
-MAX_ITERATIONS = 1000
+#: Steps of t-SNE: 500 more lower its divergence by 0.3 to 2 %, and the nearest on the map stay.
+MAX_ITERATIONS = 500
 #: Instances shown with their reconstructions, for each of best, typical and worst.
 N_SHOWN = 4
 
@@ -106,7 +107,10 @@ def code_map(encoder: InstanceEncoder, part: Dataset, seed: int) -> dict[str, An
             perplexity=9.0 if len(codes) < 100 else 30.0,
             max_iter=MAX_ITERATIONS,
         )
-        places, method = tsne.fit_transform(start), "t-SNE"
+        # Its threads wait for each other in each step: where another program has a core, 30 times
+        # as long as one thread takes.
+        with threadpool_limits(1, user_api="openmp"):
+            places, method = tsne.fit_transform(start), "t-SNE"
     low, high = places.min(axis=0), places.max(axis=0)
     places = (places - low) / np.maximum(high - low, 1e-12)
     return {
