@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import ThreadpoolController
 
 from isthmus.classification import LinearHead, StandardisedHead, build_head
 
@@ -91,6 +92,33 @@ def test_blocks_and_a_preconditioner_of_few_directions_give_the_same(monkeypatch
                 changed.setattr(f"isthmus.classification.linear_head.{name}", value)
             found = LinearHead().fit(X, y)
         assert objective(found, X, y) == pytest.approx(objective(expected, X, y), rel=1e-4)
+
+
+def test_a_fit_is_the_same_by_several_threads_and_leaves_their_number_as_it_was(monkeypatch):
+    monkeypatch.setattr("isthmus.classification.linear_head.BLOCK", 64)
+    X, y = correlated(600, 12, 3)
+    blas = ThreadpoolController().select(user_api="blas")
+    found = []
+    for n_threads in (1, 2):
+        with blas.limit(limits=n_threads):
+            found.append(LinearHead().fit(X, y))
+            assert {library.num_threads for library in blas.lib_controllers} == {n_threads}
+
+    np.testing.assert_array_equal(found[0].coef_, found[1].coef_)
+    np.testing.assert_array_equal(found[0].intercept_, found[1].intercept_)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_fewer_rows_than_features_far_from_zero(n_classes, dtype):
+    X, y = correlated(60, 300, n_classes, dtype, shift=20.0)
+    oracle = LogisticRegression(solver="newton-cg", tol=1e-10, max_iter=10**4)
+    oracle.fit(X.astype(np.float64), y)
+
+    head = LinearHead(tol=1e-6).fit(X, y)
+
+    assert objective(head, X, y) <= objective(oracle, X, y) * (1 + 1e-3)
+    np.testing.assert_allclose(head.coef_, oracle.coef_, atol=0.02 * np.abs(oracle.coef_).max())
 
 
 @pytest.mark.parametrize("shape", [(2, 50), (30, 1), (12, 40)])
