@@ -101,13 +101,18 @@ class Graph:
 
     def predict(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the classes of the test part, from the labels of some training rows."""
+        classes, found = self.distributions(rows, labels)
+        return classes[np.einsum("nk,nkc->nc", self.votes, found[self.rows]).argmax(axis=1)]
+
+    def distributions(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the classes, and the shares of each in the labels that reach a training row."""
         classes, places = np.unique(labels, return_inverse=True)
         given = np.zeros((self.weights.shape[0], len(classes)))
         given[rows, places] = 1
         found = np.maximum(spread_labels(self.weights, given, self.head.alpha), 0)
         found /= np.maximum(found.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         found[rows] = given[rows]
-        return classes[np.einsum("nk,nkc->nc", self.votes, found[self.rows]).argmax(axis=1)]
+        return classes, found
 
 
 def one_class(

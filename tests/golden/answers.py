@@ -52,7 +52,6 @@ READING = {
     "evaluate-digits": "evaluate digits/bundle digits/rows.npz --head mlp",
     "evaluate-table": "evaluate table/bundle table/rows.csv --label label --head normal",
     "evaluate-codes": "evaluate table/bundle codes/codes.parquet --label kind --head stored",
-    "suggest-digits": "suggest digits/bundle digits/rows.npz -n 5 --head spreading -o out.csv",
     "suggest-table": "suggest table/bundle table/rows.csv --label label -n 5 --head normal "
     "-o out.csv",
     "monitor": "monitor table/bundle table/rows.csv --label label --head normal",
@@ -60,8 +59,10 @@ READING = {
     "report-series": f"report series/bundle series/rows.csv {' '.join(LONG)} --baselines none",
     "rolled-back": "history digits/bundle --roll-back normal",
 }
-#: Commands that train or measure: only the keys of what they print are compared.
+#: Commands that train or measure, or ask for labels of classes, which decides nothing and was
+#: improved since: only the keys of what they print are compared.
 TRAINING = {
+    "suggest-digits": "suggest digits/bundle digits/rows.npz -n 5 --head spreading -o out.csv",
     "fit": "fit table/train.csv -o new --max-epochs 1 --n-components 2",
     "fit-detector": f"fit series/train.csv {' '.join(READINGS)} -o new --max-epochs 1 "
     "--n-components 2 --detector --false-alarm-rate 0.1",

@@ -48,6 +48,7 @@ from isthmus.encoding import (
     check_is_encoder,
     data_fingerprint,
     encode_cached,
+    first_suggestions,
     is_fitted,
     labelled_sample,
     restored_on_failure,
@@ -133,6 +134,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     >>> digits = load("digits")
     >>> X, y = digits.train.X, digits.train.y
     >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(X)
+    >>> CodeClassifier(encoder).suggest(X, n=20).shape  # what to label first
+    (20,)
     >>> few = CodeClassifier(encoder).fit(X[:200], y[:200])
     >>> few.predict(digits.test.X).shape, few.score(digits.test.X, digits.test.y) > 0.75
     ((360,), True)
@@ -348,7 +351,10 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         return float(np.average(right, weights=weights))
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
-        """Return which instances to label next: uncertain between two classes, and diverse.
+        """Return which instances to label next: typical of others, and uncertain.
+
+        Before `fit`, with a fitted encoder, those most typical of groups of similar instances.
+        Later half are typical of groups in which doubt counts, half of those in most doubt.
 
         Parameters
         ----------
@@ -374,30 +380,24 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         Parameters
         ----------
         X, n
-            As for `suggest`.
+            As for `suggest`, which also says what is raised.
 
         Returns
         -------
         DataFrame of min(n, len(X)) rows
-            `row`, its number in X; `doubt`, 1 less the gap between the two likeliest classes;
-            `reason`, these two with their probabilities.
-
-        Raises
-        ------
-        DataError
-            When the head gives no probabilities.
+            `row`, its number in X; `doubt`, 1 less the gap between the two likeliest classes, or
+            before `fit` `share`, that of the instances that it is typical of; `reason`, these two
+            classes with their probabilities, or that share.
         """
-        check_is_fitted(self, "standardised_head_")
-        if not hasattr(self, "predict_proba"):
-            raise DataError(
-                f"the head {type(self.head_).__name__} gives no probabilities, so its "
-                "uncertainty is unknown; take another one (on the command line with --head)"
-            )
-        self.check_encoder_unchanged()
         instances = as_instances(X)
-        codes = encode_cached(self.encoder_, instances, self.cache_dir)
-        probabilities = self.standardised_head_.predict_proba(codes)
-        table = suggested_classes(self.classes_, probabilities, codes, n)
+        if not hasattr(self, "standardised_head_") and is_fitted(self.encoder):
+            self.encoder.check_frozen()
+            table = first_suggestions(encode_cached(self.encoder, instances, self.cache_dir), n)
+        else:
+            check_is_fitted(self, "standardised_head_")
+            self.check_encoder_unchanged()
+            codes = encode_cached(self.encoder_, instances, self.cache_dir)
+            table = suggested_classes(self.standardised_head_, codes, n)
         index = row_index(instances)
         return table if index is None else table.set_axis(index[table["row"]])
 

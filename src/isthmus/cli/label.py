@@ -55,6 +55,14 @@ def suggest(
         str | None, typer.Option(help="Name of the head; by default the one fitted last.")
     ] = None,
     part: Part = "train",
+    typical: Annotated[
+        bool,
+        typer.Option(
+            "--typical",
+            help="As for the first labels of classes, without a head: the most typical row of "
+            "each of as many groups of similar rows. So it is where BUNDLE has no head.",
+        ),
+    ] = False,
     reading: DataOptions = DEFAULTS,
     with_input: Annotated[
         bool,
@@ -69,7 +77,8 @@ def suggest(
     Prints a line for each row, the most informative first. row is its number in DATA, counting
     from 0. For a detector the columns are anomaly_score, p_value and, as the reason, the value
     with the largest residual and its share. For a classifier they are doubt, 1 minus the gap
-    between the probabilities of the two likeliest classes, and these classes as the reason. The
+    between the probabilities of the two likeliest classes, and these classes as the reason. Of a
+    bundle without a head, and with --typical, share is that of the rows that it is typical of. The
     column --label is no feature; where some rows have a label, the others are chosen from.
 
     With --with-input the file -o has the columns of a table too, so that a person sees what to
@@ -82,10 +91,13 @@ def suggest(
         check_suffix(output, *TABLES)
     elif with_input:
         raise DataError("got --with-input and no output to write them to; name one with -o")
+    if typical and head is not None:
+        raise DataError("got --typical and --head, expected one of the two: it takes no head")
     instances = reading.read(data, bundle, by_point=False, head=head).part(part)
     import pandas as pd
 
     from isthmus.bundle import load_bundle
+    from isthmus.classification import CodeClassifier
     from isthmus.data import MISSING, with_identifiers
 
     if with_input and not isinstance(instances.X, pd.DataFrame):
@@ -99,7 +111,10 @@ def suggest(
         if unlabelled.any():
             instances = instances.take(unlabelled.nonzero()[0])
     with warnings_as_lines():
-        table = load_bundle(bundle).head(head).suggestions(instances, n)
+        opened = load_bundle(bundle)
+        typical = typical or (head is None and not opened.heads)
+        chooser = CodeClassifier(opened.encoder) if typical else opened.head(head)
+        table = chooser.suggestions(instances, n)
     rows = table["row"].to_numpy()
     table = table.reset_index(drop=True).assign(row=instances.row_numbers()[rows])
     identifiers = instances.identifiers().iloc[rows]

@@ -1,0 +1,145 @@
+"""Compare labels that `CodeClassifier.suggest` asks for with random ones, from the first on.
+
+    python benchmarks/suggestions.py mnist --data-dir FOLDER
+    python benchmarks/suggestions.py digits             a small one that needs no download
+
+An encoder is trained without labels. Then labels are asked for in rounds of 20: the first without a
+head, each later one of a head fitted on those before. Beside them stand as many random labels,
+and random ones with as many of each class, which nobody can draw who has no labels. The figures are
+the test accuracy, the mean of ten draws and the lowest and highest: a draw of suggestions is made
+from nine tenths of the training rows, which are drawn anew, for the same rows get the same ones.
+Codes are standardised by all training codes, and `spreading` also gets the unlabelled ones.
+
+On one core MNIST takes a quarter of an hour, half of it the labels by `spreading`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from common.head_accuracy import Graph
+from common.records import put_json, run, say, tables_console
+from isthmus import Autoencoder, load
+from isthmus.classification import build_head
+from isthmus.cli import tune_process
+from isthmus.encoding import first_suggestions, suggested_classes
+from isthmus.errors import DataError
+
+ROUND = 20
+#: Share of the training rows that a draw of suggestions is made from.
+ASKED_OF = 0.9
+SHOWN = (20, 40, 60, 100, 300)
+HEADS = ("linear", "spreading")
+WAYS = ("random", "random, balanced", "suggested")
+
+
+class Learner:
+    """A head on standardised codes, fitted anew on other labels of the same training rows."""
+
+    def __init__(self, name: str, graph: Graph, data: dict[str, np.ndarray]) -> None:
+        self.name, self.graph, self.data = name, graph, data
+
+    def fit(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return classes, their probabilities for all training rows, and the test accuracy."""
+        train, y, test, truth = (self.data[key] for key in ("train", "y", "test", "truth"))
+        if self.name == "spreading":
+            classes, shares = self.graph.distributions(rows, y[rows])
+            return classes, shares, _accuracy(self.graph.predict(rows, y[rows]), truth)
+        head = build_head(self.name, n_labels=len(rows)).fit(train[rows], y[rows])
+        return head.classes_, head.predict_proba(train), _accuracy(head.predict(test), truth)
+
+
+def main() -> None:
+    options = arguments()
+    tune_process()
+    source = load(options.data, data_dir=options.data_dir)
+    if source.test is None or source.train.y is None:
+        raise DataError(f"{options.data} has no classes or no test part")
+    say(f"training {options.recipe}, seed {options.seed}")
+    encoder = Autoencoder(recipe=options.recipe, random_state=options.seed).fit(source.train.X)
+    train, test = encoder.transform(source.train.X), encoder.transform(source.test.X)
+    mean, spread = train.mean(axis=0), np.where(train.std(axis=0) > 0, train.std(axis=0), 1)
+    data = {"train": (train - mean) / spread, "test": (test - mean) / spread}
+    data |= {"y": source.train.y, "truth": source.test.y}
+    graph = Graph(data["train"], data["test"])
+    found: dict[str, dict[str, list[dict[int, float]]]] = {}
+    for name in HEADS:
+        learner = Learner(name, graph, data)
+        found[name] = {}
+        for way in WAYS:
+            say(f"{name}: {way}")
+            found[name][way] = [measure(learner, way, draw) for draw in range(options.draws)]
+    protocol = {"benchmark": "suggestions", "data": options.data, "recipe": options.recipe}
+    put_json(options.json, protocol | {"seed": options.seed, "accuracy": found})
+    show(options, found)
+
+
+def measure(learner: Learner, way: str, draw: int) -> dict[int, float]:
+    """Return the test accuracy by number of labels."""
+    train, y = learner.data["train"], learner.data["y"]
+    shown = [n for n in SHOWN if n <= len(y) // 2]
+    order = np.random.default_rng([draw, 11]).permutation(len(y))
+    if way == "random":
+        return {n: learner.fit(order[:n])[2] for n in shown}
+    if way == "random, balanced":
+        # In the order of each class's own turns: any n first are as many of each as can be.
+        turns = np.empty(len(y))
+        for one in np.unique(y):
+            of_class = order[y[order] == one]
+            turns[of_class] = np.arange(len(of_class))
+        balanced = order[np.argsort(turns[order], kind="stable")]
+        return {n: learner.fit(balanced[:n])[2] for n in shown}
+    order = order[: round(ASKED_OF * len(order))]
+    rows = order[first_suggestions(train[order], ROUND)["row"].to_numpy()]
+    found = {}
+    while True:
+        classes, probabilities, accuracy = learner.fit(rows)
+        if len(rows) in shown:
+            found[len(rows)] = accuracy
+        if len(rows) == shown[-1]:
+            return found
+        rest = order[~np.isin(order, rows)]
+        head = SimpleNamespace(classes_=classes, head_=SimpleNamespace(predict_proba=True))
+        head.predict_proba = lambda _, found=probabilities, of=rest: found[of]
+        asked = suggested_classes(head, train[rest], ROUND)["row"].to_numpy()
+        rows = np.concatenate([rows, rest[asked]])
+
+
+def show(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    title = f"{options.data}, {options.recipe}: test accuracy in %, by number of labels"
+    numbers = list(found["linear"]["random"][0])
+    table = Table("head", "labels", *map(str, numbers), title=title)
+    for name, ways in found.items():
+        for way, draws in ways.items():
+            table.add_row(name, way, *(_cell([100 * draw[n] for draw in draws]) for n in numbers))
+    tables_console(options.json).print(table)
+
+
+def _cell(values: list[float]) -> str:
+    return f"{np.mean(values):.2f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    return float((predicted == truth).mean())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="?", default="mnist", help="name of a set with classes")
+    parser.add_argument("--data-dir", help="folder with its files")
+    parser.add_argument("--recipe", default="default", help="of the encoder (default: default)")
+    parser.add_argument("--seed", type=int, default=0, help="of the encoder (default 0)")
+    parser.add_argument("--draws", type=int, default=10, help="how many (default 10)")
+    parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)
