@@ -1,12 +1,15 @@
 """What is shown while a network trains: on a terminal, in a notebook, in a log."""
 
+import warnings
+
 import numpy as np
 import pytest
 from torch import nn
 
 from isthmus import Autoencoder
 from isthmus._core import NotebookBar, quiet
-from isthmus.training import ProgressBar
+from isthmus.training import BusyCores, ProgressBar
+from isthmus.training.callbacks import Usage
 
 RECORD = {"train_loss": 0.5, "validation_loss": 0.25, "instances_per_second": 1000.0}
 
@@ -80,3 +83,51 @@ def test_nothing_is_shown_where_nothing_is_wanted(capsys):
 
     assert (silent.out, silent.err) == ("", "")
     assert epochs_in(capsys.readouterr().err) == [1, 2]
+
+
+def warned_after(usages, n_threads=2):
+    """Return the steps after which there was a warning."""
+    read = iter(usages)
+    callback = BusyCores(n_threads, lambda: next(read))
+    found = []
+    for step in range(len(usages)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            callback.on_step_end(8)
+        found += [(step, str(warning.message)) for warning in caught]
+    return found
+
+
+def used(of_cores, made_way):
+    """Return usages at each second: of so many cores, and so many times a second made way."""
+    return [Usage(100.0 + s, 7.0 + of_cores * s, 40 + int(made_way * s)) for s in range(20)]
+
+
+def test_a_training_whose_threads_wait_for_cores_says_so_once():
+    (found,) = warned_after(used(0.9, 180))
+
+    step, message = found
+    assert step == 5
+    assert "training has 2 threads" in message
+    assert "had 0.9 cores in the last 5 seconds" in message
+    assert "OMP_NUM_THREADS=1" in message
+
+
+@pytest.mark.parametrize(
+    "usages",
+    [
+        used(1.9, 180),  # has its cores
+        used(0.9, 3),  # waits for a disk, or in turn for its own threads, and not for others
+        [None] * 20,  # is not told
+    ],
+)
+def test_a_training_that_waits_for_no_other_program_says_nothing(usages):
+    assert warned_after(usages) == []
+
+
+def test_that_other_programs_begin_later_is_seen_too():
+    free = used(2.0, 0)[:10]
+    busy = [
+        Usage(free[-1].passed + s, free[-1].of_cores + 0.5 * s, 40 + 200 * s) for s in range(1, 11)
+    ]
+    assert len(warned_after(free + busy)) == 1

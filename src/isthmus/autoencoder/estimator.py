@@ -94,7 +94,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Of the forward pass in training. `"auto"` is bfloat16 on CUDA devices that have it, else
         float32.
     random_state : int, RandomState instance or None, default=None
-        The same integer gives the same weights on the same machine.
+        The same integer gives the same weights on the same machine with as many threads.
     verbose : bool, default=False
         Show a progress bar on standard error.
     log_dir : path, optional

@@ -4,6 +4,7 @@ from .batches import hold_out_labelled as hold_out_labelled
 from .batches import move_to_device as move_to_device
 from .batches import to_tensor as to_tensor
 from .callbacks import BestWeights as BestWeights
+from .callbacks import BusyCores as BusyCores
 from .callbacks import Callback as Callback
 from .callbacks import ProgressBar as ProgressBar
 from .callbacks import TensorBoard as TensorBoard

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -224,6 +226,76 @@ class TensorBoard(Callback):
         rows = torch.cat([torch.cat(list(part), dim=-1) for part in (x, back)], dim=-2)
         if rows.shape[0] in (1, 3):
             self.writer.add_image("originals over reconstructions", rows, epoch)
+
+
+class Usage(NamedTuple):
+    """Of this process until now: seconds passed, seconds of all cores, times it had to make way."""
+
+    passed: float
+    of_cores: float
+    n_made_way: int
+
+    @classmethod
+    def now(cls) -> Usage | None:
+        """Read it from the operating system, None where that does not tell (Windows)."""
+        try:
+            import resource
+        except ModuleNotFoundError:
+            return None
+        n_made_way = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return cls(time.perf_counter(), time.process_time(), n_made_way)
+
+
+class BusyCores(Callback):
+    """Warn once where other programs keep the cores that the threads of a training need.
+
+    Threads wait for each other some hundred times a step. Where one of them waits for a core, all
+    do, and one thread may be several times as fast as two. The number of threads decides how sums
+    are rounded, and so the weights: it is left to the person.
+
+    Parameters
+    ----------
+    n_threads : int
+        Of the training, 2 or more.
+    read : callable, optional
+        Returns a `Usage`, or None, and then nothing is done.
+    """
+
+    #: Seconds after which usage is looked at, again and again until there is a warning.
+    SECONDS = 5.0
+    #: Least share of its cores that a training gets on a machine without other work, or so.
+    SHARE = 0.6
+    #: Times a second that a process must make way where others keep its cores busy.
+    MADE_WAY = 50.0
+
+    def __init__(self, n_threads: int, read: Callable[[], Usage | None] = Usage.now) -> None:
+        self.n_threads, self.read = n_threads, read
+        self.since: Usage | None = None
+        self.warned = False
+
+    def on_step_end(self, n_instances: int) -> None:
+        """Look at the usage, and warn."""
+        now = None if self.warned else self.read()
+        if now is None:
+            return
+        if self.since is None:
+            self.since = now
+            return
+        passed = now.passed - self.since.passed
+        if passed < self.SECONDS:
+            return
+        n_cores = (now.of_cores - self.since.of_cores) / passed
+        made_way = (now.n_made_way - self.since.n_made_way) / passed
+        self.since = now
+        if n_cores < self.SHARE * self.n_threads and made_way > self.MADE_WAY:
+            self.warned = True
+            warnings.warn(
+                f"other programs use the cores: training has {self.n_threads} threads, which wait "
+                f"for each other, and had {n_cores:.1f} cores in the last {passed:.0f} seconds; "
+                "one thread may be faster now: set OMP_NUM_THREADS=1 in the environment, which "
+                "changes how sums are rounded, and so the weights",
+                stacklevel=2,
+            )
 
 
 class BestWeights(Callback):

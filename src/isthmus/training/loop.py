@@ -35,7 +35,7 @@ from isthmus.training.batches import (
     channels_last_gradients,
     move_to_device,
 )
-from isthmus.training.callbacks import Callback
+from isthmus.training.callbacks import BusyCores, Callback
 from isthmus.training.checkpoint import (
     Checkpoints,
     EpochPosition,
@@ -172,6 +172,9 @@ def train(
         entered.enter_context(group.explain_lost_process(_how_to_resume(checkpoints)))
         if multiply_adds is not None and settings.device.type == "cpu":
             entered.enter_context(one_thread_if_small(multiply_adds * settings.batch_size))
+        n_threads = torch.get_num_threads() if settings.device.type == "cpu" else 1
+        if n_threads > 1 and group.is_rank_zero:
+            callbacks = (*callbacks, BusyCores(n_threads))
         if checkpoints is not None and group.is_rank_zero:
             entered.enter_context(lock_checkpoints(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
