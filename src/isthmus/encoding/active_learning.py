@@ -88,7 +88,8 @@ def class_doubt(probabilities: np.ndarray) -> np.ndarray:
     [1.0, 0.0]
     """
     ordered = np.sort(probabilities, axis=1)
-    return 1 - (ordered[:, -1] - ordered[:, -2])
+    # Probabilities that add up to a little more than 1 would give less than none.
+    return np.clip(1 - (ordered[:, -1] - ordered[:, -2]), 0, 1)
 
 
 def most_typical(
