@@ -267,7 +267,7 @@ RECIPES: dict[str, dict[str, Row]] = {
     # were not in the training set; a narrow denoising dense network does not. Of a table all
     # rows are trained on, to cover all that is normal; of series too, whose windows overlap: some
     # drawn at random would not be new to the network. A linear network reconstructs windows as
-    # well as one with hidden layers (docs/performance.md), and trains in a tenth of the time.
+    # well as one with hidden layers (docs/experiments.md), and trains in a tenth of the time.
     "detection": {
         "small images": Row("dense",   "denoising",      1.0, Steps(2000, 10,  200),
                             n_components=sqrt_of_values),

@@ -18,7 +18,7 @@ from isthmus.errors import DataError
 #: The value that leaves a choice to the data.
 AUTO = "auto"
 #: Windows that are chosen have this length, or whole periods of up to `MAX_WHOLE_PERIODS` points:
-#: shorter ones find clearly less (docs/performance.md).
+#: shorter ones find clearly less (docs/experiments.md).
 USUAL_WINDOW, MAX_WHOLE_PERIODS = 64, 96
 #: The longest period that is looked for.
 MAX_PERIOD = 256
