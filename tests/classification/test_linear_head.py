@@ -110,7 +110,9 @@ def test_a_fit_is_the_same_by_several_threads_and_leaves_their_number_as_it_was(
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_fewer_rows_than_features_far_from_zero(n_classes, dtype):
+@pytest.mark.parametrize("max_span", [0, 60])
+def test_fewer_rows_than_features_far_from_zero(max_span, n_classes, dtype, monkeypatch):
+    monkeypatch.setattr("isthmus.classification.linear_head.MAX_SPAN", max_span)
     X, y = correlated(60, 300, n_classes, dtype, shift=20.0)
     oracle = LogisticRegression(solver="newton-cg", tol=1e-10, max_iter=10**4)
     oracle.fit(X.astype(np.float64), y)

@@ -24,6 +24,9 @@ BLOCKS = 32
 #: Features up to which the preconditioner is dense: the cost of more grows with their cube. For
 #: more it is exact in so many directions, those of the largest variance in a sample of rows.
 MAX_DENSE, DIRECTIONS, SAMPLE = 1024, 256, 4096
+#: Rows up to which fewer rows than features are worked on in their span: finding it costs the
+#: square of the rows, which of more is as much as is saved.
+MAX_SPAN = 512
 #: Corrections that L-BFGS keeps.
 MEMORY = 20
 
@@ -63,9 +66,9 @@ class LinearHead(LogisticRegression):
     of K classes, and S the covariance of the features. That is the bound of Böhning (Annals of
     the Institute of Statistical Mathematics 44, 1992) up to a factor. Of more than `MAX_DENSE`
     features S is replaced by its principal part (Frangella et al., SIAM Journal on Matrix Analysis
-    and Applications 44, 2023). Of fewer rows than features the weights lie in the span of the
-    centred rows, and are found there. Blocks of rows are shared among threads. Sums over rows are
-    in float64, products in the type of the features.
+    and Applications 44, 2023). Of up to `MAX_SPAN` rows, fewer than features, the weights lie in
+    the span of the centred rows, and are found there. Blocks of rows are shared among threads.
+    Sums over rows are in float64, products in the type of the features.
 
     Examples
     --------
@@ -93,7 +96,7 @@ class LinearHead(LogisticRegression):
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, places = class_positions(y)
-        span = _RowSpan(X) if len(X) < X.shape[1] else None
+        span = _RowSpan(X) if len(X) < X.shape[1] and len(X) <= MAX_SPAN else None
         problem = _Problem(X if span is None else span.rows, places, len(self.classes_), self.C)
         with worker_threads() as run_each:
             problem.run_each = run_each
