@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from isthmus.errors import MissingExtraError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Fewer items than this are run in one thread.
 _MIN_ITEMS_FOR_THREADS = 4
@@ -99,7 +100,7 @@ def each_isolated(items: Iterator[T]) -> Iterator[T]:
 
 
 @contextmanager
-def worker_threads() -> Iterator[Callable[[Callable[[T], object], Sequence[T]], None]]:
+def worker_threads() -> Iterator[Callable[[Callable[[T], R], Sequence[T]], list[R]]]:
     """Give BLAS one thread within the block, and yield what shares items among its threads.
 
     So threads also share what is no product, and products too small for two threads have one.
@@ -109,15 +110,13 @@ def worker_threads() -> Iterator[Callable[[Callable[[T], object], Sequence[T]], 
     Yields
     ------
     callable
-        Takes a function and a sequence of items, and calls the function with each item, in as
-        many threads as BLAS had for a product of matrices, or, of few items, in this one.
+        Takes a function and a sequence of items, and returns the function's results for each, in
+        order: of as many threads as BLAS had for a product of matrices, of few items of this one.
 
     Examples
     --------
-    >>> squares = {}
     >>> with worker_threads() as run_each:
-    ...     run_each(lambda x: squares.setdefault(x, x * x), range(5))
-    >>> sorted(squares.values())
+    ...     run_each(lambda x: x * x, range(5))
     [0, 1, 4, 9, 16]
     """
     if not _IN_THREADS.acquire(blocking=False):
@@ -131,20 +130,17 @@ def worker_threads() -> Iterator[Callable[[Callable[[T], object], Sequence[T]], 
             return
         with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
 
-            def run_each(run: Callable[[T], object], items: Sequence[T]) -> None:
-                if len(items) < _MIN_ITEMS_FOR_THREADS:
-                    _run_here(run, items)
-                else:
-                    list(pool.map(run, items))
+            def run_each(run: Callable[[T], R], items: Sequence[T]) -> list[R]:
+                few = len(items) < _MIN_ITEMS_FOR_THREADS
+                return _run_here(run, items) if few else list(pool.map(run, items))
 
             yield run_each
     finally:
         _IN_THREADS.release()
 
 
-def _run_here(run: Callable[[T], object], items: Sequence[T]) -> None:
-    for item in items:
-        run(item)
+def _run_here(run: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [run(item) for item in items]
 
 
 def run_in_threads(run: Callable[[T], object], items: Sequence[T]) -> None:

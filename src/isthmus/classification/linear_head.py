@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import validate_data
 
-from isthmus._core import run_in_threads, worker_threads
+from isthmus._core import worker_threads
 from isthmus.classification.class_labels import class_positions
 
 #: Values of the features in a block of rows that is worked on at one time: it stays in the cache.
@@ -99,10 +100,10 @@ class LinearHead(LogisticRegression):
         span = _RowSpan(X) if len(X) < X.shape[1] and len(X) <= MAX_SPAN else None
         problem = _Problem(X if span is None else span.rows, places, len(self.classes_), self.C)
         with worker_threads() as run_each:
-            problem.run_each = run_each
             found = minimize(
                 problem,
                 np.zeros(problem.size),
+                args=(run_each,),
                 jac=True,
                 method="L-BFGS-B",
                 options={
@@ -151,9 +152,6 @@ class _RowSpan:
 
 class _Problem:
     """The loss to minimise and its gradient, as functions of preconditioned weights."""
-
-    #: Shares items among threads.
-    run_each: Callable[..., None] = staticmethod(run_in_threads)
 
     def __init__(self, X: np.ndarray, places: np.ndarray, n_classes: int, C: float) -> None:
         n, m = X.shape
@@ -208,20 +206,16 @@ class _Problem:
         # The intercept is that of centred features, which does not depend on the weights.
         return weights, np.sqrt(self.n_classes) * found[-1] - self.mean @ weights
 
-    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the loss, as a mean over rows, and its gradient."""
+    def __call__(self, flat: np.ndarray, run_each: Callable[..., Any]) -> tuple[float, np.ndarray]:
+        """Return the loss, as a mean over rows, and its gradient; `run_each` shares the blocks."""
         weights, intercept = self.solution(flat)
         n, dtype = len(self.X), self.X.dtype
         W, b = weights.astype(dtype), intercept.astype(dtype)
         loss, expected, shares = 0.0, np.zeros_like(weights), np.zeros(self.n_classes)
         firsts = range(0, n, self.rows)
         for few in range(0, len(firsts), BLOCKS):
-            found: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
-            self.run_each(
-                lambda first: found.update({first: self._pass(first, W, b)}),  # noqa: B023
-                firsts[few : few + BLOCKS],
-            )
-            for _, (lost, products, of_classes) in sorted(found.items()):
+            found = run_each(partial(self._pass, W, b), firsts[few : few + BLOCKS])
+            for lost, products, of_classes in found:
                 loss += lost
                 expected += products
                 shares += of_classes
@@ -233,8 +227,8 @@ class _Problem:
         gradient = np.vstack([self._solve(slope, transposed=False), np.sqrt(self.n_classes) * away])
         return loss, gradient.ravel()
 
-    def _pass(self, first: int, W: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, Any]:
-        """Return sums over a block: of the loss, of features by class, of probabilities."""
+    def _pass(self, W: np.ndarray, b: np.ndarray, first: int) -> tuple[float, np.ndarray, Any]:
+        """Return sums over the block from a row on: loss, features by class, probabilities."""
         block = self.X[first : first + self.rows]
         logits = block @ W
         logits += b
