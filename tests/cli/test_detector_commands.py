@@ -212,6 +212,14 @@ def test_what_to_label_first_needs_no_head(source, tmp_path):
         words = ("suggest", *words, "kinds.csv", "--label", "kind", "-n", "6", "--json", "-")
         found = json.loads(isthmus(*words, cwd=source).stdout)
         assert found["rows"] == asked.to_dict("records")
+        assert found["n_grouped"] == 80
+
+
+def test_of_many_rows_it_says_how_many_are_grouped(source, monkeypatch):
+    monkeypatch.setattr("isthmus.encoding.MAX_GROUPED", 50)
+    words = ("suggest", "press", "kinds.csv", "--label", "kind", "--typical", "-n", "6")
+    said = isthmus(*words, cwd=source).stdout
+    assert "typical ones are of groups of 50 of them, drawn at random" in said
 
 
 def test_labels_that_were_found_make_a_new_version(folder):

@@ -99,6 +99,7 @@ def suggest(
     from isthmus.bundle import load_bundle
     from isthmus.classification import CodeClassifier
     from isthmus.data import MISSING, with_identifiers
+    from isthmus.encoding import MAX_GROUPED
 
     if with_input and not isinstance(instances.X, pd.DataFrame):
         raise DataError(
@@ -128,6 +129,10 @@ def suggest(
     if len(instances) < n_read:
         text += f"; {n_read - len(instances):,} with a label are left out"
     console.print(text)
+    n_grouped = min(len(instances), max(MAX_GROUPED, n))
+    of_classes = "anomaly_score" not in table
+    if of_classes and n_grouped < len(instances):
+        console.print(f"typical ones are of groups of {n_grouped:,} of them, drawn at random")
     for text in _table_lines(table):
         console.print(text, soft_wrap=True)
     if output is not None:
@@ -139,6 +144,7 @@ def suggest(
         console.print(f"rows in {output}", soft_wrap=True)
     plain = [_plain_row(row) for row in table.astype(object).to_dict("records")]
     facts: dict[str, Any] = {"n": len(table), "rows": plain} | instances.reading_facts()
+    facts |= {"n_grouped": n_grouped} if of_classes else {}
     write_json_facts(json, facts | {"output": None if output is None else str(output)})
 
 

@@ -1,6 +1,8 @@
+from .active_learning import MAX_GROUPED as MAX_GROUPED
 from .active_learning import first_suggestions as first_suggestions
 from .active_learning import most_informative as most_informative
 from .active_learning import most_typical as most_typical
+from .active_learning import standardised_codes as standardised_codes
 from .active_learning import suggested_classes as suggested_classes
 from .encoder_backends import Backend as Backend
 from .encoder_backends import OnnxBackend as OnnxBackend
