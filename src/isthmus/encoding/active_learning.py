@@ -185,7 +185,7 @@ def standardised_codes(codes: np.ndarray) -> np.ndarray:
     array of shape (k, n_components)
     """
     deviation = codes.std(axis=0, dtype=np.float64)
-    return (codes - codes.mean(axis=0, dtype=np.float64)) / np.where(deviation > 0, deviation, 1)
+    return (codes - codes.mean(axis=0, dtype=np.float64)) / np.maximum(deviation, 1e-12)
 
 
 def suggested_classes(head: Any, codes: np.ndarray, n: int) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from isthmus.autoencoder import Autoencoder, InstanceEncoder
 from isthmus.data import Dataset
+from isthmus.encoding import standardised_codes
 from isthmus.networks import count_parameters, summarise
 from isthmus.report.wording import draw_rows, label_or_none
 
@@ -90,8 +91,7 @@ def code_map(encoder: InstanceEncoder, part: Dataset, seed: int) -> dict[str, An
     """
     rows = draw_rows(len(part), MAX_ON_MAP, seed)
     sample = part.take(rows)
-    codes = encoder.transform(sample.X).astype(np.float64)
-    codes = (codes - codes.mean(axis=0)) / np.maximum(codes.std(axis=0), 1e-12)
+    codes = standardised_codes(encoder.transform(sample.X))
     if len(codes) < 30 or not codes.any():
         width = min(2, len(codes) - 1, codes.shape[1]) if codes.any() else 0
         places, method = np.zeros((len(codes), 2)), "principal components"
