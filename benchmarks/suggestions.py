@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.table import Table
 
 from common.head_accuracy import Graph
@@ -49,7 +50,7 @@ class Learner:
         train, y, test, truth = (self.data[key] for key in ("train", "y", "test", "truth"))
         if self.name == "spreading":
             classes, shares = self.graph.distributions(rows, y[rows])
-            return classes, shares, _accuracy(self.graph.predict(rows, y[rows]), truth)
+            return classes, shares, _accuracy(self.graph.decide(classes, shares), truth)
         head = build_head(self.name, n_labels=len(rows)).fit(train[rows], y[rows])
         return head.classes_, head.predict_proba(train), _accuracy(head.predict(test), truth)
 
@@ -88,11 +89,8 @@ def measure(learner: Learner, way: str, draw: int) -> dict[int, float]:
         return {n: learner.fit(order[:n])[2] for n in shown}
     if way == "random, balanced":
         # In the order of each class's own turns: any n first are as many of each as can be.
-        turns = np.empty(len(y))
-        for one in np.unique(y):
-            of_class = order[y[order] == one]
-            turns[of_class] = np.arange(len(of_class))
-        balanced = order[np.argsort(turns[order], kind="stable")]
+        turns = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
+        balanced = order[np.argsort(turns, kind="stable")]
         return {n: learner.fit(balanced[:n])[2] for n in shown}
     order = order[: round(ASKED_OF * len(order))]
     rows = order[first_suggestions(train[order], ROUND)["row"].to_numpy()]

@@ -101,8 +101,11 @@ class Graph:
 
     def predict(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the classes of the test part, from the labels of some training rows."""
-        classes, found = self.distributions(rows, labels)
-        return classes[np.einsum("nk,nkc->nc", self.votes, found[self.rows]).argmax(axis=1)]
+        return self.decide(*self.distributions(rows, labels))
+
+    def decide(self, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Return the classes of the test part, from what `distributions` returns."""
+        return classes[np.einsum("nk,nkc->nc", self.votes, shares[self.rows]).argmax(axis=1)]
 
     def distributions(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the classes, and the shares of each in the labels that reach a training row."""
