@@ -53,6 +53,7 @@ RENAMED: dict[str, str] = {
 KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
 ADDED = {
+    "n_grouped",
     "alarms", "answer", "cells", "dates", "decoder_digest", "drift_reference", "file_digests",
     "flagged", "holds", "monitor.json", "moved_columns", "n_fit", "n_missing", "n_trained",
     "number", "part", "points", "precision", "predict_files.py", "untested", "window_label",
