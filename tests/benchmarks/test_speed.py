@@ -141,7 +141,24 @@ def test_a_solver_that_stopped_farther_off_is_not_the_faster():
     [row] = rows_of("linear", **found)
     assert (row.peer, row.ratio, row.met) == ("scikit-learn lbfgs", [0.8], True)
     [row] = rows_of("linear", **(found | {"ours": facts(0.8, log_loss=0.31)}))
-    assert row.met is False
+    assert (row.peer, row.met) == ("scikit-learn saga", False)
+
+
+def test_each_linear_solver_is_compared_with_a_head_that_ends_as_low():
+    found = {
+        "ours": facts(0.7, log_loss=0.249),
+        "isthmus, tol=1e-5": facts(2.0, log_loss=0.248),
+        "lbfgs": facts(2.1, log_loss=0.2602),
+        "newton-cg": facts(1.4, log_loss=0.2601),
+        "newton-cholesky": facts(10.0, log_loss=0.248),
+        "saga": facts(0.5, log_loss=0.27),
+    }
+    as_it_is, close = rows_of("linear", **found)
+    assert (as_it_is.peer, as_it_is.ratio, as_it_is.met) == ("scikit-learn newton-cg", [0.5], True)
+    assert (close.peer, close.ratio, close.met) == ("scikit-learn newton-cholesky", [0.2], True)
+    assert any("saga: log-loss on the training codes 0.27" in note for note in close.notes)
+    higher = found | {"isthmus, tol=1e-5": facts(2.0, log_loss=0.249)}
+    assert rows_of("linear", **higher)[1].met is False
 
 
 def test_the_loop_by_hand_learns_what_fit_learns():

@@ -1,7 +1,8 @@
 """Seconds of the linear head on codes of the training images, and its log-loss on them.
 
 On those it was fitted on, which is what solvers minimise: one that stops early may be better on
-other images by chance.
+other images by chance. Solvers end at different log-losses. The default head is compared with those
+that end where it does or higher, and one with a smaller tolerance with those that end lowest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,14 +23,16 @@ from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_mo
 #: ones would not be done in minutes.
 SOLVERS = {"lbfgs": 2000, "newton-cholesky": 100, "newton-cg": 100, "sag": 50, "saga": 50}
 SAME = 1.001  # log-losses that differ by less are the same
+CLOSE, CLOSE_TOL = "isthmus, tol=1e-5", 1e-5
 
 
-def ours(options: dict[str, Any]) -> Facts:
-    from isthmus.classification import StandardisedHead, build_head
+def ours(options: dict[str, Any], tol: float | None = None) -> Facts:
+    from isthmus.classification import LinearHead, StandardisedHead, build_head
 
     X, y, *_ = read_codes(options)
+    given = "linear" if tol is None else LinearHead(tol=tol)
     started = time.perf_counter()
-    head = StandardisedHead(build_head("linear", n_labels=len(y), random_state=0)).fit(X, y)
+    head = StandardisedHead(build_head(given, n_labels=len(y), random_state=0)).fit(X, y)
     seconds = time.perf_counter() - started
     return {"value": seconds, "log_loss": log_loss(head.predict_proba(X), y)}
 
@@ -57,31 +61,48 @@ def log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
 
 
 def rows(found: dict[str, list[Facts]]) -> list[Row]:
-    ours = values(found, OURS)
-    own = statistics.median(values(found, OURS, "log_loss"))
-    notes = [f"log-loss on the training codes: isthmus {own:.5f}"]
-    peers = {}
-    for name in SOLVERS:
-        if values(found, name):
-            reached = statistics.median(values(found, name, "log_loss"))
-            peers[name] = reached
-            notes.append(f"{name} {reached:.5f} in {statistics.median(values(found, name)):.2f} s")
-    title, must = "linear head on codes, s", "≤ the fastest, log-loss no higher"
-    if not peers:
-        return [Row(title, ours, must, notes=notes)]
-    # Not one that was quicker only because it stopped farther off.
-    good = [name for name in peers if peers[name] <= SAME * min(own, *peers.values())]
+    reached = {
+        side: statistics.median(values(found, side, "log_loss"))
+        for side in (OURS, CLOSE, *SOLVERS)
+        if values(found, side)
+    }
+    peers = {side: loss for side, loss in reached.items() if side in SOLVERS}
+    notes = [
+        f"{side}: log-loss on the training codes {loss:.5f} in "
+        f"{statistics.median(values(found, side)):.2f} s"
+        for side, loss in reached.items()
+    ]
+    no_lower = {name: loss for name, loss in peers.items() if SAME * loss >= reached[OURS]}
+    made = [_row("linear head on codes, s", OURS, no_lower, found, reached)]
+    if CLOSE in reached:
+        made.append(_row("linear head, tol=1e-5, s", CLOSE, peers, found, reached))
+    return [*made[:-1], replace(made[-1], notes=notes)]
+
+
+def _row(
+    title: str,
+    side: str,
+    peers: dict[str, float],
+    found: dict[str, list[Facts]],
+    reached: dict[str, float],
+) -> Row:
+    ours, must = values(found, side), "≤ the fastest, log-loss no higher"
+    # Not a solver that was quicker only because it stopped farther off than another.
+    good = [name for name in peers if peers[name] <= SAME * min(peers.values())]
+    if not good:
+        return Row(title, ours, must)
     fastest = min(good, key=lambda name: statistics.median(values(found, name)))
-    theirs, ratio = values(found, fastest), paired(ours, values(found, fastest))
-    met = at_most(ratio, 1.0) and own <= SAME * peers[fastest]
-    peer = f"scikit-learn {fastest}"
-    return [Row(title, ours, must, peer, theirs, ratio, met, notes)]
+    theirs = values(found, fastest)
+    ratio = paired(ours, theirs)
+    met = at_most(ratio, 1.0) and reached[side] <= SAME * peers[fastest]
+    return Row(title, ours, must, f"scikit-learn {fastest}", theirs, ratio, met)
 
 
 MEASURE = Measure(
     "linear",
     {
         OURS: Side(ours, peer=False),
+        CLOSE: Side(partial(ours, tol=CLOSE_TOL), peer=False),
         **{name: Side(partial(theirs, name)) for name in SOLVERS},
     },
     rows,
