@@ -1,5 +1,6 @@
-"""What the codes benchmark rests on, and that it runs."""
+"""What the benchmarks of codes rest on, and that they run."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ if not BENCHMARKS.is_dir():
 sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this way
 
 import codes  # noqa: E402
+import suggestions  # noqa: E402
 from common.head_accuracy import Graph, draws, one_class  # noqa: E402
+from isthmus import Autoencoder  # noqa: E402
 from isthmus.classification import SpreadingHead  # noqa: E402
 from isthmus.errors import DataError  # noqa: E402
 
@@ -93,3 +96,31 @@ def test_a_run_says_it_all_and_is_not_run_again(few_digits, tmp_path, monkeypatc
 def test_an_unknown_source_is_refused_with_those_there_are():
     with pytest.raises(DataError, match=r"got the source 'best', expected some of fast, default"):
         codes.choose_sources("best")
+
+
+def test_suggestions_are_measured_with_several_encoders_each_of_them_once(
+    few_digits, tmp_path, monkeypatch, capsys
+):
+    def call(seeds):
+        out = tmp_path / f"{seeds}.json"
+        words = ["x.py", str(few_digits), "--recipe", "fast", "--draws", "2", "--seeds", str(seeds)]
+        words += ["--out", str(tmp_path / "runs.jsonl"), "--json", str(out)]
+        monkeypatch.setattr(sys, "argv", words)
+        suggestions.main()
+        return json.loads(out.read_text())["runs"], capsys.readouterr().out
+
+    monkeypatch.setattr(suggestions, "Autoencoder", functools.partial(Autoencoder, max_epochs=1))
+    one, _ = call(1)
+    two, printed = call(2)
+
+    assert two[0] == one[0]
+    assert [run["seed"] for run in two] == [0, 1]
+    values = [
+        [100 * draw["100"] for draw in run["accuracy"]["spreading"]["suggested"]] for run in two
+    ]
+    assert values[0] != values[1]
+    low, high = np.min(values), np.max(values)
+    assert f"{np.mean(values):.2f} ({low:.1f} to {high:.1f})" in printed
+    assert all(f"{np.mean(of_one):.2f} (" in printed for of_one in values)
+    monkeypatch.setattr(suggestions, "of_encoder", lambda *_: pytest.fail("it was run again"))
+    assert call(2) == (two, printed)
