@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.data import Blocks
+from isthmus.data import Blocks, repeated_row_warnings
 from isthmus.data.fingerprint import fingerprint
 
 module = importlib.import_module("isthmus.data.fingerprint")  # the package exports the function
@@ -128,3 +128,48 @@ def test_fingerprint_of_a_frame_depends_on_all_but_the_index():
 def test_frame_and_its_array_have_different_fingerprints():
     frame = pd.DataFrame(X)
     assert fingerprint(frame) != fingerprint(X)
+
+
+def rows_of(kind, n=400):
+    """Return rows without copies that equal each other by chance, if at all."""
+    rng = np.random.default_rng(0)
+    numbers, flags = rng.normal(size=(n, 3)).round(2), rng.random((n, 4)) < [0.05, 0.2, 0.5, 0.9]
+    counts = rng.poisson([0.3, 2, 1], (n, 3))
+    counts[:, 2] = counts[:, 0] + counts[:, 1]  # a sum, as of prices
+    return {
+        "numbers": numbers,
+        "one column": numbers[:, :1],
+        "flags": flags.astype(float),
+        "counts": counts.astype(float),
+        "days": np.column_stack([(days := rng.integers(0, n, n)), days // 30, days % 7, 0 * days]),
+        "both": np.column_stack([numbers[:, 0], flags, counts]),
+        "an empty record": np.where(rng.random((n, 1)) < 0.4, np.nan, numbers),
+        "images": rng.integers(0, 256, (n, 3, 3), dtype=np.uint8),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["numbers", "one column", "flags", "counts", "days", "both", "an empty record", "images"],
+)
+def test_rows_that_equal_each_other_by_chance_are_no_copies(kind):
+    assert repeated_row_warnings(rows_of(kind)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "copies"), [("numbers", 80), ("images", 80), ("numbers", 400), ("both", 400)]
+)
+def test_rows_that_were_read_twice_are_counted(kind, copies):
+    rows = rows_of(kind)
+    (text,) = repeated_row_warnings(np.concatenate([rows, rows[:copies]]))
+    n = int(text.split(" of ")[0])
+    n_equal = len(pd.DataFrame(rows.reshape(len(rows), -1)).pipe(lambda X: X[X.duplicated()]))
+    assert 2 * copies <= n <= 2 * copies + 2 * n_equal
+    assert f" of {len(rows) + copies} instances equal another one" in text
+
+
+def test_pairs_are_drawn_of_many_rows():
+    rows = np.random.default_rng(0).normal(size=(module.MAX_PAIRED, 2))
+    assert repeated_row_warnings(rows) == []
+    (text,) = repeated_row_warnings(np.concatenate([rows, rows]))
+    assert text.startswith("40,000 of 40,000 instances")

@@ -16,7 +16,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder.shared_reading import learn_from_stream
 from isthmus.autoencoder.training_rows import HeldOut, TrainingRowHashes, row_hashes
-from isthmus.data import Instances, Schema, as_instances, check_step, over_chunks
+from isthmus.data import (
+    Instances,
+    Schema,
+    as_instances,
+    check_step,
+    over_chunks,
+    repeated_row_warnings,
+)
 from isthmus.data.preprocessing import (
     Preprocessor,
     column_warnings,
@@ -209,6 +216,18 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
         if instances.in_memory and not instances.encoded:
             checked = instances.checked(self._check)
             issue_warnings(column_warnings(checked, self.schema_, self.preprocessor_))
+
+    def warn_about_repeated_rows(self, X: Any) -> None:
+        """Issue a `DataWarning` where more rows of X equal another one than chance explains.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+            Of a stream, of stored codes, or of windows of series, nothing is warned of here.
+        """
+        instances = as_instances(X)
+        if instances.in_memory and not instances.encoded and self.schema_.kind != "series":
+            issue_warnings(repeated_row_warnings(instances.checked(self._check).held))
 
     @isolated_from_host()
     @over_chunks

@@ -213,13 +213,13 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
                 self.encoder_ = self.rejecter_.encoder_
             elif is_fitted(self.encoder):
                 self.encoder_ = self.encoder
+                self.encoder_.warn_about_repeated_rows(sample)
             else:
                 with task.subtask("fit-encoder", encoder := clone(self.encoder)):
                     self.encoder_ = encoder.fit(instances)
             self._freeze()
             self.calibration_ = None
-            # Without row hashes later labels cannot be matched to instances.
-            store = sample.has_row_hashes
+            store = sample.has_row_hashes  # by which later labels are matched to instances
             with task.subtask("fit-head"):
                 self._fit_head(self._labelled(sample, y, hashed=store), store=store)
         return self

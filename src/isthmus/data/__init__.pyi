@@ -30,6 +30,7 @@ from .dataset import Splits as Splits
 from .dataset import distinct_names as distinct_names
 from .fingerprint import Blocks as Blocks
 from .fingerprint import fingerprint as fingerprint
+from .fingerprint import repeated_row_warnings as repeated_row_warnings
 from .groups import NO_GROUP as NO_GROUP
 from .groups import as_groups as as_groups
 from .groups import group_codes as group_codes

@@ -1,4 +1,4 @@
-"""SHA-256 fingerprints of arrays and tables, of the exact values."""
+"""Fingerprints of arrays and tables, of the exact values, and rows that repeat in them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ import pandas as pd
 #: Size of the blocks of rows that are hashed separately. Where several processes read the data,
 #: each passes on the incomplete blocks at its two ends unhashed.
 BLOCK_BYTES = 2**18
+#: Share of the distinct rows that occur more than once, from which it is asked whether chance
+#: explains them. One row may be very frequent, as that of an empty record.
+MIN_COPIES = 0.1
+#: Rows whose pairs are compared with chance, at most.
+MAX_PAIRED = 20_000
+#: How many times as many pairs of equal rows as by chance are no chance, and at least how many.
+MIN_TIMES_CHANCE, MIN_PAIRS = 5.0, 10
 
 
 def fingerprint(X: np.ndarray | pd.DataFrame) -> str:
@@ -206,3 +213,101 @@ class _PartialBlock:
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.content).digest()
+
+
+def repeated_row_warnings(X: np.ndarray) -> list[str]:
+    """Return a warning where more rows equal another one than chance explains.
+
+    They do where files were read or joined twice. Rows that are set aside to test or to calibrate
+    then have copies among those fitted on. Rows of a table of few values, such as counts or flags,
+    equal each other by chance: were one column independent of the others, then d c / (1 - c) pairs
+    of rows would be equal, d being the number of pairs that differ in that column alone, and c the
+    share of pairs of different rows that are equal in it. The column that makes this number
+    largest is taken, once columns that follow from the others are left out. Where all others
+    follow from one column, no rows are taken for copies.
+
+    Parameters
+    ----------
+    X : array of shape (n, ...)
+        Numbers. Beyond two dimensions, as of images, no equal rows are taken for chance.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(50, 3))
+    >>> repeated_row_warnings(X)
+    []
+    >>> [text[:37] for text in repeated_row_warnings(np.concatenate([X, X[:10]]))]
+    ['20 of 60 instances equal another one,']
+    >>> coins = np.random.default_rng(0).integers(0, 2, (60, 3))
+    >>> repeated_row_warnings(coins)
+    []
+    """
+    flat = X.reshape(len(X), -1)
+    rows = _row_keys(flat)
+    counts = np.unique(rows, return_counts=True)[1]
+    if (counts > 1).sum() < MIN_COPIES * len(counts):
+        return []
+    n = int(counts[counts > 1].sum())
+    if len(X) > MAX_PAIRED:
+        drawn = np.random.default_rng(0).choice(len(X), MAX_PAIRED, replace=False)
+        flat, rows = flat[drawn], rows[drawn]
+    equal = _n_pairs(rows)
+    chance = _pairs_by_chance(flat, rows, equal) if X.ndim == 2 else 0.0
+    if equal < max(MIN_PAIRS, MIN_TIMES_CHANCE * chance):
+        return []
+    fix = "X = X.drop_duplicates()" if X.ndim == 2 else "keep one of each"
+    return [
+        f"{n:,} of {len(X):,} instances equal another one, more than chance explains, as where "
+        "files were read or joined twice: those set aside to test or to calibrate then have "
+        "copies among those fitted on, so that figures are too good, and of new instances more "
+        f"are called abnormal than the false-alarm rate says; leave copies out ({fix}), unless "
+        "instances to come are copies of these as well"
+    ]
+
+
+def _pairs_by_chance(X: np.ndarray, rows: np.ndarray, equal: float) -> float:
+    """Return how many pairs of rows chance makes equal at most, see `repeated_row_warnings`."""
+    pairs, most = len(X) * (len(X) - 1) / 2, 0.0
+    if equal == pairs:
+        return equal
+    alike = np.array([_n_pairs(_keys(column, at)) - equal for at, column in enumerate(X.T)])
+    alike /= pairs - equal
+    if (alike == 0).sum() == 1:  # as of days, with what follows from the day
+        return equal
+    for at in np.argsort(alike):
+        rest = rows - _keys(X[:, at], int(at))
+        differing = _n_pairs(rest) - equal
+        if not differing:  # the columns left determine this one, as a sum of them
+            rows = rest
+        elif alike[at] < 1:  # not constant
+            most = max(most, differing * alike[at] / (1 - alike[at]))
+    return most
+
+
+def _n_pairs(keys: np.ndarray) -> float:
+    """Return the number of pairs of equal keys."""
+    counts = np.unique(keys, return_counts=True)[1].astype(float)
+    return float((counts * (counts - 1) / 2).sum())
+
+
+def _row_keys(X: np.ndarray) -> np.ndarray:
+    """Return a number for each row of an array (n, m), equal where the rows are; uint64 (n,)."""
+    keys = np.zeros(len(X), dtype=np.uint64)
+    for at in range(X.shape[1]):
+        keys += _keys(X[:, at], at)
+    return keys
+
+
+def _keys(column: np.ndarray, at: int) -> np.ndarray:
+    """Return a number for each value of column `at`, which scatter (the mixer of SplitMix64)."""
+    values = column.astype(np.float64) + 0.0  # -0 is 0
+    values[np.isnan(values)] = np.nan  # one bit pattern for all that is missing
+    keys = values.view(np.uint64) + np.uint64((at + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = keys ^ (keys >> np.uint64(31))
+    return mixed

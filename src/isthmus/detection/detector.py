@@ -357,6 +357,8 @@ class AnomalyDetector(
             warn_of_alike(group_codes(self.reference_set_.groups)[0])
         if not is_fitted(encoder):
             self.encoder_.warn_about_columns(X)
+        else:
+            self.encoder_.warn_about_repeated_rows(X)
         self._fit_on_reference_set()
         return self
 

@@ -683,6 +683,19 @@ def test_columns_that_repeat_the_label_are_named():
     assert repeated_label_warnings(np.zeros((200, 8, 8)), y) == []
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_encoders_and_heads_warn_of_rows_that_were_read_twice(fitted):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc")).assign(d=["x", "y"] * 60)
+    X = pd.concat([table[:60], table[:30]])
+    encoder = Autoencoder(2, max_epochs=1, random_state=0)
+    encoder = encoder.fit(table[60:]) if fitted else encoder
+    with pytest.warns(DataWarning, match="60 of 90 instances equal another one"):
+        CodeClassifier(encoder).fit(X, ["ok", "bad"] * 45)
+    with pytest.warns(DataWarning, match="60 of 90 instances equal another one"):
+        AnomalyDetector(encoder, false_alarm_rate=0.1, random_state=0).fit(X)
+
+
 def test_heads_warn_of_a_column_that_repeats_the_label():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.columns import Column
+from isthmus.data.fingerprint import repeated_row_warnings
 from isthmus.data.instances import Instances, as_instances
 from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
 from isthmus.data.preprocessing.images import ImageVariety
@@ -189,7 +190,7 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
     if not isinstance(preprocessor, TablePreprocessor):
         variety = ImageVariety()
         variety.update(X)
-        return variety.warnings()
+        return variety.warnings() + repeated_row_warnings(X)
     found: list[str] = []
     ordered: set[int] = set()
     for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
@@ -210,7 +211,7 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
             ordered.add(at)
             found.append(of_order)
     step = max(1, len(X) // MAX_COMPARED)
-    return found + identifier_warnings(X[::step], schema, ordered)
+    return [*found, *identifier_warnings(X[::step], schema, ordered), *repeated_row_warnings(X)]
 
 
 def issue_warnings(texts: Sequence[str]) -> None:
