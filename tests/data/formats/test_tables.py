@@ -581,6 +581,84 @@ def test_of_an_excel_file_the_index_is_left_out_and_other_sheets_are_named(tmp_p
     assert list(load(path, schema=load(fitted).schema).X) == ["Unnamed: 0", "b"]
 
 
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        (["a", "b", "a"], "more than one column called 'a'"),
+        (["a", "", "b"], "column 2 of .*rows.xlsx has no name; .* index=False"),
+        ([5.1, 3, "x"], "first line of .*rows.xlsx holds '5.1', and 'x' as rows below do"),
+        ([5.1, 3, 4], "holds numbers where column names belong"),
+    ],
+)
+def test_the_header_of_an_excel_file_is_checked_as_that_of_a_csv_file(tmp_path, csv, header, error):
+    openpyxl = pytest.importorskip("openpyxl")
+    book, rows = openpyxl.Workbook(), [header, [1, 2, "x"], [4, 5, "y"]]
+    for row in rows:
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    with pytest.raises(DataError, match=error):
+        load(tmp_path / "rows.xlsx")
+    with pytest.raises(DataError, match=error.replace("rows.xlsx", "")):
+        load(csv("\n".join(",".join(map(str, row)) for row in rows)))
+
+
+def test_years_as_names_of_columns_are_text_in_every_format(tmp_path, csv):
+    pytest.importorskip("openpyxl")
+    table = pd.DataFrame({"id": ["x", "y"], 2019: [1, 2], 2020: [3, 4]})
+    table.to_excel(tmp_path / "rows.xlsx", index=False)
+    loaded = [load(tmp_path / "rows.xlsx"), load(csv(table.to_csv(index=False)))]
+    assert [list(one.X) for one in loaded] == 2 * [["id", "2019", "2020"]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "misread"),
+    [
+        (["754", "1.261", "2.450", "12.300"], True),
+        (["754", "-1.261", "2.450", "", "NA", "12.345"], True),
+        (["754", *(f"{at}.111" for at in range(1, 31))], True),
+        (["754", *(f"{at}.111" for at in range(1, 30))], False),
+        (["754.000", "1.261", "2.450", "12.300"], False),  # decimals of a fixed number
+        (["1754", "1.261", "2.450", "12.300"], False),
+        (["754", "1.261", "0.450", "12.300"], False),
+        (["754", "1.261", "2.45", "12.3"], False),
+    ],
+)
+def test_points_that_part_thousands_are_warned_of(csv, cells, misread):
+    path = csv("u;v\n" + "".join(f"{cell};1\n" for cell in cells))
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        load(path, schema=load(path).schema)
+    texts = [str(one.message) for one in issued]
+    assert ["--decimal , --thousands ." in text for text in texts] == 2 * misread * [True]
+    if misread:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # also of decimal=",", which no cell needs
+            found = load(path, decimal=",", thousands=".").X["u"].dropna()
+        whole = [float(cell.replace(".", "")) for cell in cells if cell[-1:].isdigit()]
+        assert found.tolist() == whole
+
+
+@pytest.mark.parametrize(
+    ("days", "dates"),
+    [
+        ([20240101 + 100 * (at % 12) + at for at in range(25)], True),
+        ([20240230, *(20240101 + at for at in range(25))], False),  # no such day
+        ([20240101 + at % 9 for at in range(25)], False),
+        ([20240101 + at for at in range(15)], False),
+    ],
+)
+def test_dates_that_are_written_as_one_number_are_warned_of_at_fit(csv, days, dates):
+    path = csv("day,v\n" + "".join(f"{day},{at % 3}\n" for at, day in enumerate(days)))
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        schema = load(path).schema
+        load(path, schema=schema)
+    assert ["--date-format %Y%m%d" in str(one.message) for one in issued] == dates * [True]
+    if dates:
+        read = load(path, date_format="%Y%m%d").X["day"]
+        assert read.equals(pd.to_datetime(pd.Series(days).astype(str)).astype(read.dtype))
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "feather", "polars", "stream"])
 def test_large_integers_beside_a_missing_one_are_never_changed(tmp_path, form):
     big = 2**53 + 1
@@ -866,7 +944,9 @@ def test_infinite_cells_are_named(csv):
         ("1.5,2\n3,4\n", "holds numbers where column names belong"),
         ("5,5,5\n1,2,3\n", "holds numbers where column names belong"),
         ("a,,b\n1,2,3\n", "column 2 of .* has no name"),
-        (",a\n5,1\n7,2\n", "column 1 of .* has no name"),
+        (",a\n5,1\n7,2\n", "column 1 of .* has no name; .* index=False"),
+        ("5.1,39,x\n1,2,x\n3,4,y\n", "first line of .* holds '5.1', and 'x' as rows below do"),
+        ("1,2,2,x\n1,2,3,x\n", "more than one column called '2'.* if these are a row"),
         ("größe,b\n1,2\n".encode("latin-1"), "not UTF-8 text: byte 0xf6 in line 1"),
         ("a,b\n1,2\n3,ü\n".encode("latin-1"), "not UTF-8 text: byte 0xfc in line 3"),
         (gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "damaged or incomplete gzip"),

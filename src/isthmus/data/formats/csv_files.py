@@ -29,7 +29,8 @@ from isthmus.data.csv_options import (
     plain_marks,
     text_of_dates,
 )
-from isthmus.data.formats.csv_text import as_utf8, check_header, skip_to_header
+from isthmus.data.formats.csv_text import as_utf8, check_header, check_no_row, skip_to_header
+from isthmus.data.notation import misread_numbers
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.errors import DataError
 
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
+#: What is wrong with a column that has values and no name.
+NO_NAME = (
+    "has no name; give it one in the header; if it is an index that pandas wrote, write the file "
+    "again with index=False"
+)
 #: Last line that a header below a title is in, and lines that an error names.
 _MAX_TITLE, _MAX_NAMED = 30, 5
 #: From so many columns on, threads, which take a column each, cost more than they gain.
@@ -208,6 +214,8 @@ class CsvFile:
             for what, counts in (("cells", cells), ("columns", columns))
             for option, n in counts.items()
             if not n and (schema is None or what == "cells")
+            # thousands="." needs decimal=",", also in a column of whole numbers.
+            if not (option == "decimal=','" and found.get("thousands"))
         ]
 
     def _without_na(self, column: Any) -> Any:
@@ -402,7 +410,7 @@ def _without_nameless(table: Any, path: Path | str) -> Any:
             continue
         if position == 0 and column.to_pylist() in (list(range(n)), list(range(1, n + 1))):
             continue  # pandas numbers rows from 0, R from 1
-        raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
+        raise DataError(f"column {position + 1} of {path} {NO_NAME}")
     return table.select(keep)
 
 
@@ -463,13 +471,16 @@ def read_csv_file(
         text += [name for name, column in types.items() if column.type in ("category", "boolean")]
         verbatim += [name for name in file.names if name not in types]
         present |= {name: column.texts for name, column in types.items()}
-    frame = file.frame(text, verbatim, present=present, as_written=as_written)
+    read = file.frame(text, verbatim, present=present, as_written=as_written)
+    frame = check_no_row(read, path)
     if label in frame and label not in keys:
         for one in options.na:
             file.matched["na"][one] += int((frame[label] == one).sum())
         frame[label] = labels_there(frame[label], path, normal, options.na)
     held, matched = None if content is None else file, file.matched
-    for message in file.warnings(schema):
+    stated = options.thousands is not None or options.decimal != "."
+    misread = misread_numbers(frame, None if stated else file.cells, fitting=schema is None)
+    for message in file.warnings(schema) + [f"{path}: {one}" for one in misread]:
         warnings.warn(message, stacklevel=2)
 
     def again(read: Callable[[CsvFile], Any]) -> Any:

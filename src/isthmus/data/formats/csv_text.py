@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isthmus.data.csv_options import is_number
 from isthmus.errors import DataError, DataWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Bytes in which the first lines are looked for.
 _LOOKED_AT = 2**16
@@ -172,7 +176,26 @@ def check_header(names: Sequence[str], path: Path | str) -> None:
         if count > 1:
             raise DataError(
                 f"{path} has more than one column called {name!r}; give each its own name"
+                + is_number(name) * ", and put a line with the names on top if these are a row"
             )
+
+
+def check_no_row(frame: pd.DataFrame, path: Path | str) -> pd.DataFrame:
+    """Return a table; refuse one whose header has numbers, and a text that its column holds below.
+
+    Raises
+    ------
+    DataError
+    """
+    names = [str(name) for name in frame]
+    numbers = [name for name in names if is_number(name)]
+    for name in names if numbers else ():
+        if not is_number(name) and (frame[name] == name).any():
+            raise DataError(
+                f"the first line of {path} holds {numbers[0]!r}, and {name!r} as rows below do, "
+                "where column names belong; put a line with the column names on top"
+            )
+    return frame
 
 
 def _first_lines(content: bytes) -> list[str]:

@@ -28,7 +28,8 @@ from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.dataset import Dataset
-from isthmus.data.formats.csv_files import read_csv_file
+from isthmus.data.formats.csv_files import NO_NAME, read_csv_file
+from isthmus.data.formats.csv_text import check_header, check_no_row
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import ColumnErrors, Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_is_there, check_names
@@ -157,36 +158,39 @@ def _read_excel(
     with pd.ExcelFile(path, engine="openpyxl") as book:
         sheet, *others = [one.title for one in book.book.worksheets]
         frame = pd.read_excel(book, dtype=object, na_filter=False)  # an empty cell is ""
-        tops = {one: pd.read_excel(book, sheet_name=one, header=None, nrows=1) for one in others}
-    unread = [one for one, rows in tops.items() if not rows.empty]
+        tops = [pd.read_excel(book, one, header=None, nrows=1) for one in (sheet, *others)]
+    frame.columns = heads = [*map(str, frame)]
+    unread = [one for one, row in zip(others, tops[1:], strict=True) if not row.empty]
     if unread:
-        message = f"{path}: the sheet {sheet!r} is read, and not {', '.join(map(repr, unread[:5]))}"
-        message += "; save the one that is meant as a file of its own"
-        warnings.warn(message, DataWarning, stacklevel=3)
-    types: dict[str, Column] = {}
-    if schema is not None and schema.columns is not None:
-        types = dict(zip(schema.columns, schema.types, strict=True))
-    nameless = [name for name in frame if str(name).startswith("Unnamed: ") and name not in types]
-    if 2 * len(nameless) > len(frame.columns):
+        text = f"{path}: the sheet {sheet!r} is read, and not {', '.join(map(repr, unread[:5]))}; "
+        warnings.warn(text + "save the one that is meant as a file of its own", DataWarning, 3)
+    columns = [] if schema is None or schema.columns is None else schema.columns
+    types: dict[str, Column] = dict(zip(columns, schema.types if schema else (), strict=False))
+    for row in tops[0].values:
+        names = [str(name).strip() for name in row[pd.notna(row)]]
+        if types.keys() <= {*names}:  # else of a model that was fitted before this was refused
+            check_header(names, path)
+    nameless = [name for name in heads if name.startswith("Unnamed: ") and name not in types]
+    if 2 * len(nameless) > len(heads):
         raise DataError(
-            f"the first row of {path} names {len(frame.columns) - len(nameless)} of "
-            f"{len(frame.columns)} columns, expected the header; delete the rows above it, such as "
-            "a title"
+            f"the first row of {path} names {len(heads) - len(nameless)} of {len(heads)} columns, "
+            "expected the header; delete the rows above it, such as a title"
         )
-    cells: dict[Any, Any] = {}
-    index = "Unnamed: 0"  # left out as in a CSV file, but for models that were fitted on it
-    counts = [[*range(at, len(frame) + at)] for at in (0, 1)]
-    if index in frame and index not in {label, *types} and frame[index].tolist() in counts:
-        del frame[index]
-    for name in frame:
-        values = types[str(name)].texts if str(name) in types else ()
-        # As in a CSV file: of what is carried along, only an empty cell is missing.
-        as_text = name == label or is_exact(str(name))
+    counts, cells = [[*range(at, len(frame) + at)] for at in (0, 1)], dict[str, Any]()
+    for at, name in enumerate(heads):  # as in a CSV file
+        if name in nameless and name != label:
+            written = frame[name].tolist()
+            if any(one != "" for one in written) and not (at == 0 and written in counts):
+                raise DataError(f"column {at + 1} of {path} {NO_NAME}")
+            continue
+        values = types[name].texts if name in types else ()
+        # Of what is carried along, only an empty cell is missing.
+        as_text = name == label or is_exact(name)
         missing = {"", *(() if as_text else NO_VALUE)}.difference(values)
         cells[name] = column_of_objects(
             [None if isinstance(one, str) and one in missing else one for one in frame[name]]
         )
-    return pd.DataFrame(cells)
+    return check_no_row(pd.DataFrame(cells), path)
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:

@@ -190,7 +190,7 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
     if not isinstance(preprocessor, TablePreprocessor):
         variety = ImageVariety()
         variety.update(X)
-        return variety.warnings() + repeated_row_warnings(X)
+        return variety.warnings() or repeated_row_warnings(X)
     found: list[str] = []
     ordered: set[int] = set()
     for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
