@@ -35,6 +35,18 @@ def test_a_few_at_a_time_are_as_all_at_once(monkeypatch):
         np.testing.assert_allclose(distances, np.take_along_axis(apart, order, axis=1), rtol=1e-12)
 
 
+def test_references_arranged_in_parts_give_the_nearest_of_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    references = rng.integers(0, 3, (90, 4)).astype(np.float32)  # with copies in other parts
+    points = rng.integers(0, 3, (40, 4)).astype(np.float32)
+    for k in (1, 7, 60):
+        expected = nearest_by_differences(points, references, k)
+        for n_bytes in (1, 11 * references[0].nbytes, 89 * references[0].nbytes):
+            monkeypatch.setattr(nearest_neighbors, "PART", n_bytes)
+            for found, wanted in zip(find_nearest(points, references, k), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize(("n", "r", "k"), [(300, 700, 10), (5, 33, 33), (1, 2, 1), (600, 600, 7)])
 def test_neighbours_are_scikit_learns(n, r, k):
     rng = np.random.default_rng(r)

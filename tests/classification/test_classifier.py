@@ -14,13 +14,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
-from isthmus.classification import MLPHead, build_head, check_labels, mlp
+from isthmus.classification import MLPHead, StandardisedHead, build_head, check_labels, mlp
 from isthmus.errors import CalibrationError, DataError, DataWarning, FrozenError
 from isthmus.networks import digest, read_weights
 from isthmus.training import derived_seed, draw_seed
@@ -316,6 +317,33 @@ def test_what_is_no_head_is_refused_with_those_there_are(head, image_fit, labell
     heads = "linear, mlp, neighbours, svm, spreading"
     with pytest.raises(ValueError, match=f"expected one of {heads}, or"):
         CodeClassifier(image_fit, head).fit(*labelled)
+
+
+@pytest.mark.parametrize("own", [None, KNeighborsClassifier(4), KNeighborsClassifier(7, p=1)])
+def test_votes_of_neighbours_are_scikit_learns(own):
+    rng = np.random.default_rng(0)
+    X, new = rng.normal(size=(400, 6)), rng.normal(size=(150, 6))
+    new[:20] = X[:20]  # at distance zero
+    y = np.array(["left", "middle", "right"])[np.digitize(X[:, 0] + rng.normal(size=400), [-1, 1])]
+    unfitted = build_head("neighbours" if own is None else own, n_labels=400)
+    head = StandardisedHead(clone(unfitted)).fit(X, y)
+    expected = make_pipeline(StandardScaler(), unfitted).fit(X, y)
+    np.testing.assert_array_equal(head.predict(new), expected.predict(new))
+    np.testing.assert_allclose(head.predict_proba(new), expected.predict_proba(new), atol=1e-6)
+
+
+class AlwaysSure(KNeighborsClassifier):
+    def predict_proba(self, X):
+        return np.round(super().predict_proba(X))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_a_persons_own_way_of_counting_votes_is_used():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    head = StandardisedHead(AlwaysSure(5)).fit(X, X[:, 0] + X[:, 1] ** 2 > 0.5)
+    assert set(head.predict_proba(X).ravel()) == {0.0, 1.0}
 
 
 def test_there_are_never_more_neighbours_than_labels():

@@ -17,8 +17,9 @@ POINTS, REFERENCES = 256, 1024
 GROUP = 16
 #: References that are looked at beyond the k nearest.
 SPARE = 3
-#: Numbers of a block of distances that are held at one time.
-BLOCK = 8_000_000
+#: Numbers of a block of distances that are held at one time, and bytes of references that
+#: `find_nearest` arranges at one time.
+BLOCK, PART = 8_000_000, 2**26
 #: Rounding of float32; far below any squared distance in units of the largest reference; and
 #: farther than points are whose products with references stay finite.
 ROUNDING, TINY, FAR = 2.0**-24, 1e-36, 1e30
@@ -231,7 +232,16 @@ def find_nearest(
     points: np.ndarray, references: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k nearest references of each point: see `NeighborIndex.search`."""
-    return NeighborIndex(references).search(points, k)
+    at_once = max(k, PART * len(references) // references.nbytes)
+    distances, rows = NeighborIndex(references[:at_once]).search(points, k)
+    for first in range(at_once, len(references), at_once):
+        part = references[first : first + at_once]
+        more = NeighborIndex(part).search(points, min(k, len(part)))
+        distances = np.concatenate([distances, more[0]], axis=1)
+        rows = np.concatenate([rows, more[1] + first], axis=1)
+        nearest = np.lexsort((rows, distances), axis=1)[:, :k]
+        distances, rows = (np.take_along_axis(x, nearest, axis=1) for x in (distances, rows))
+    return distances, rows
 
 
 def find_nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
