@@ -199,8 +199,8 @@ def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
 Mapping = Callable[[Any], np.ndarray]
 Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 
-#: Values of raw test features that are held in memory at a time: 32 MiB.
-VALUES_PER_BATCH = 2**23
+#: Values of raw test features that are held in memory at a time: 16 MiB.
+VALUES_PER_BATCH = 2**22
 
 #: The baselines of each level.
 BASELINES: dict[str, tuple[str, ...]] = {
