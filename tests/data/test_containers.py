@@ -1,6 +1,7 @@
 """Tables, arrays and datasets of other libraries mean what the same values in pandas mean."""
 
 import datetime as dt
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,8 @@ from isthmus import (
     save_bundle,
 )
 from isthmus.data import Schema, as_array_or_frame, as_instances, as_labels, containers
-from isthmus.errors import DataError, SchemaError
-from isthmus.evaluation import evaluate
+from isthmus.errors import DataError, DataWarning, SchemaError
+from isthmus.evaluation import evaluate, evaluate_detector
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -391,3 +392,35 @@ def test_a_detector_is_fitted_on_an_array_with_text():
     frame = pd.DataFrame({"0": values[:, 0].astype(float), "1": values[:, 1]})
     np.testing.assert_array_equal(detector.p_values(values[:5]), detector.p_values(frame[:5]))
     assert detector.predict([[9.0, "a"]]).tolist() == [-1]
+
+
+def test_labels_with_the_index_of_the_table_in_another_order_are_warned_of():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc"), index=rng.permutation(40))
+    y = pd.Series(np.where(X["a"] > 0, 1, -1), index=X.index)
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(rng.normal(size=(40, 3)))
+    classifier = CodeClassifier(encoder).fit(X.to_numpy(), y)
+    detector = AnomalyDetector(encoder, false_alarm_rate=0.1, random_state=0).fit(X.to_numpy(), y)
+    calls = [
+        lambda y: classifier.fit(X, y),
+        lambda y: classifier.add_labels(X, y),
+        lambda y: classifier.score(X, y),
+        lambda y: evaluate(classifier, X, y, baselines=None),
+        lambda y: detector.fit(X, y),
+        lambda y: detector.add_labels(X, y),
+        lambda y: evaluate_detector(detector, X, y),
+        lambda y: detector.fit(X, groups=y),
+    ]
+    for call in calls:
+        with pytest.warns(DataWarning, match=r"in another order.*\.loc\[X\.index\]"):
+            call(y.sort_index())
+
+
+@pytest.mark.parametrize("index", [range(2), range(3), [5, 6, 7], [0, 1, 1], list("abc")])
+def test_labels_with_another_index_or_none_count_by_position(index):
+    X = pd.DataFrame({"a": [1, 2, 3]}, index=[0, 1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for y in (pd.Series(0, index=index), np.zeros(3), [0, 0, 0], None):
+            containers.warn_of_order(X, y)
+            containers.warn_of_order(X.to_numpy(), y)

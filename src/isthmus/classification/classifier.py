@@ -41,6 +41,7 @@ from isthmus.data import (
     as_labels,
     over_chunks,
     row_index,
+    warn_of_order,
 )
 from isthmus.data.preprocessing import issue_warnings, repeated_label_warnings
 from isthmus.detection import AnomalyDetector, check_rate
@@ -260,9 +261,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
                 f"got {_num_samples(X)} instances and {len(labels)} labels; expected one for each"
             )
         partial = uses_unlabelled(self.head)
-        if partial:
-            labels = partial_labels(labels)
-        labels = as_classes(labels, self.classes_)
+        labels = as_classes(partial_labels(labels) if partial else labels, self.classes_)
+        warn_of_order(X, y)
         self.check_encoder_unchanged()
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
@@ -342,8 +342,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         DataError
             When no instance has a label, or labels cannot be matched (`isthmus.data.ClassMatcher`).
         """
-        y = as_labels(y)
-        rows, labels = ClassMatcher(self.classes_).labelled(y)
+        warn_of_order(X, y)
+        rows, labels = ClassMatcher(self.classes_).labelled(y := as_labels(y))
         if not len(rows):
             raise DataError(f"none of {len(y)} instances has a label; pass those that have one")
         right = self.predict(X)[rows].astype(object) == labels.astype(object)
@@ -430,8 +430,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         seed = draw_seed(self.random_state) if self.calibration is not None else 0
         held = learned_too = np.empty(0, np.int64)
         if self.calibration == "split":
-            known = np.unique(labelled.y[rows])
-            drawn = draw_to_hold_out(positions(labelled.y[rows], known), seed)
+            of = labelled.y[rows]
+            drawn = draw_to_hold_out(positions(of, np.unique(of)), seed)
             held, learned_too = (rows[one] for one in drawn)
         learned = np.delete(np.arange(len(labelled.y)), np.setdiff1d(held, learned_too))
         n_learned = len(rows) - len(held) + len(learned_too)

@@ -24,6 +24,7 @@ from .columns import read_array as read_array
 from .columns import read_frame as read_frame
 from .containers import arrow_to_frame as arrow_to_frame
 from .containers import as_array_or_frame as as_array_or_frame
+from .containers import warn_of_order as warn_of_order
 from .csv_options import NO_VALUE as NO_VALUE
 from .dataset import Dataset as Dataset
 from .dataset import Splits as Splits

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.array_checks import Kind, check_step
-from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
+from isthmus.data.containers import as_array_or_frame, check_rows, warn_of_order, with_labels
 from isthmus.data.labels import as_labels
 from isthmus.data.places import describe_row, draw_rows
 from isthmus.data.schema import Schema
@@ -445,10 +445,9 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     array([[1., 2.],
            [5., 6.]])
     """
-    if isinstance(X, Instances):
-        instances = X
-    elif isinstance(X, InstanceSource):
-        instances = X.instances()
+    warn_of_order(X, y)
+    if isinstance(X, Instances | InstanceSource):
+        instances = X if isinstance(X, Instances) else X.instances()
     else:
         values, labels = with_labels(X)
         own = None if labels is None else as_labels(labels)

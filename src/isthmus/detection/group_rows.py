@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data import NO_GROUP, Instances, as_instances, group_codes, read_groups
+from isthmus.data import NO_GROUP, Instances, as_instances, group_codes, read_groups, warn_of_order
 from isthmus.detection.calibration import (
     MAX_CALIBRATION_ROWS,
     choose_rate,
@@ -96,6 +96,7 @@ def read_groups_at_fit(
     columns = groups if isinstance(groups, tuple) else (groups,)
     named = bool(columns) and all(isinstance(one, str) for one in columns)
     instances, of_rows = as_instances(X, y), None
+    warn_of_order(X, groups, "groups")
     if groups is not None and instances.points is not None:
         raise DataError(
             "got groups= beside windows of a long table; name their column when it is loaded, "

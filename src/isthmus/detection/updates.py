@@ -13,7 +13,15 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, NO_GROUP, NORMAL, InMemory, Instances, as_instances
+from isthmus.data import (
+    ABNORMAL,
+    NO_GROUP,
+    NORMAL,
+    InMemory,
+    Instances,
+    as_instances,
+    warn_of_order,
+)
 from isthmus.data.windows import TimePoints
 from isthmus.detection.detector_labels import (
     UNKNOWN,
@@ -274,6 +282,7 @@ class UpdatesMixin:
                 points = self._time_points_like_fit(X, **columns)
                 self._label_stretches(points, stretches, normal)
             else:
+                warn_of_order(X, y)
                 stated = normal is not None
                 labels = read_detector_labels(
                     y,
