@@ -437,7 +437,10 @@ def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
             "ok: 22, broken: 8",
         ),
         (["label", "press", "normal.csv"], "--label COLUMN"),
-        (["label", "press", "found.csv", "--label", "found", "--name", "linear"], "no detector"),
+        (
+            ["label", "press", "found.csv", "--label", "found", "--name", "linear"],
+            "isthmus classify press LABELLED --label COLUMN",
+        ),
         (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet, .xlsx"),
         (["suggest", "press", "new.csv", "--typical", "--head", "linear"], "it takes no head"),
         (["evaluate", "press", "words.csv", "--label", "state"], "--normal VALUE"),

@@ -80,7 +80,7 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             f"{int(missing.sum())} of {len(y)} labels are missing ({MISSING}), the first in row "
             f"{int(missing.argmax())}; fit on the labelled rows only: "
             f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading" (on the '
-            "command line --head spreading)"
+            "command line write the labelled rows to a file of their own, or pass --head spreading)"
         )
     if y.dtype == object and not any(isinstance(label, str | bytes) for label in y):
         y = np.array(y.tolist())  # numbers, that were objects because some were missing

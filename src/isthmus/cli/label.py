@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,8 +83,9 @@ def suggest(
     column --label is no feature; where some rows have a label, the others are chosen from.
 
     With --with-input the file -o has the columns of a table too, so that a person sees what to
-    label: with the cells of a column filled in, isthmus label BUNDLE FILE --label COLUMN takes it
-    as it is.
+    label. With the cells of a column filled in, isthmus label BUNDLE FILE --label COLUMN takes it
+    as it is for a detector, and isthmus classify for the first labels of classes. Later labels of
+    classes belong into one file with those before: isthmus classify fits on all of them.
     """
     from isthmus.cli.results import TABLES, check_suffix, write_table
 
@@ -228,6 +230,7 @@ def label(
             "got no labels; pass them: isthmus label BUNDLE DATA --label COLUMN, or those of a "
             "service: isthmus label BUNDLE --queue queue.jsonl"
         )
+    _check_learns_labels(bundle, name)
     console = console_for(json)
     meant = read_normal(bundle, name, detects=True) if normal is None else normal
     loaded = read_instances_or_codes(
@@ -271,6 +274,25 @@ def label(
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
     facts |= loaded.reading_facts() | window_label_facts(console, loaded)
     write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
+
+
+def _check_learns_labels(bundle: Path, name: str | None) -> None:
+    """Refuse labels of a file for a classifier, which `isthmus classify` fits on all labels."""
+    from isthmus.bundle import read_manifest
+
+    heads = read_manifest(bundle)["heads"]
+    classifiers = [known for known, facts in heads.items() if "classes" in facts]
+    if classifiers and (name in classifiers or (name is None and len(classifiers) == len(heads))):
+        from isthmus.classification import HEADS
+
+        called = classifiers[-1] if name is None else name
+        kind = heads[called]["head"]
+        of_kind = f" --head {kind}" if kind in HEADS and kind != "linear" else ""
+        raise DataError(
+            f"{called!r} of {bundle} is a classifier, and DATA labels a detector; fit classes on "
+            "the labels before and the new ones, in one file: isthmus classify "
+            f"{shlex.quote(str(bundle))} LABELLED --label COLUMN{of_kind}"
+        )
 
 
 def _label_stretches(
