@@ -44,7 +44,8 @@ def fitted(image_fit, digits, few):
 
 def test_spreading_solves_the_linear_system(points):
     weights = affinity(*find_nearest_others(points[0], 6))
-    given = np.eye(3)[points[1]] * (np.arange(200) < 9)[:, None]
+    labelled = np.arange(200) < np.array([27, 3, 12])[points[1]]  # nine, one and four of a class
+    given = np.eye(3)[points[1]] * labelled[:, None]
 
     found = spread_labels(weights, given, 0.95)
 
@@ -52,6 +53,7 @@ def test_spreading_solves_the_linear_system(points):
     roots = np.diag(dense.sum(axis=1) ** -0.5)
     assert np.array_equal(dense, dense.T)
     closed_form = np.linalg.inv(np.eye(200) - 0.95 * roots @ dense @ roots) @ given
+    closed_form /= [3, 1, 2]  # the roots of the numbers of labels
     np.testing.assert_allclose(found, closed_form, rtol=1e-3, atol=1e-6)
 
 
@@ -84,6 +86,21 @@ def test_distributions_are_scikit_learns_on_the_same_graph(points):
     )
     np.testing.assert_array_equal(head.transduction_[unlabelled], oracle.transduction_[unlabelled])
     np.testing.assert_array_equal(head.transduction_[~unlabelled], y[~unlabelled])
+
+
+def test_a_class_with_more_labels_takes_over_fewer_instances_of_others(points):
+    X, truth = points
+    known = np.arange(200) < np.array([36, 9, 9])[truth]  # twelve of a class, three of the others
+    y = np.where(known, truth, -1)
+    graph = affinity(*find_nearest_others(X, 10)).toarray()
+
+    all_count_the_same = LabelSpreading(kernel=lambda *_: graph, alpha=0.9, max_iter=5000)
+    found = SpreadingHead(alpha=0.9).fit(X, y).transduction_[~known]
+
+    before = all_count_the_same.fit(X, y).transduction_[~known]
+    right, right_before = ((one == truth[~known]).mean() for one in (found, before))
+    assert right > right_before + 0.2
+    assert (found == 0).sum() < (before == 0).sum()
 
 
 # --- the head --------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
 
     Each instance is joined to its nearest others, and labels spread along the edges, so that one
     label reaches all instances connected to it (Zhou et al., Learning with local
-    and global consistency, 2004). A new instance gets the mean of its neighbours' labels (Delalleau
-    et al., 2005).
+    and global consistency, 2004). A class with four times as many labels counts twice as much, see
+    `spread_labels`. A new instance gets the mean of its neighbours' labels (Delalleau et al.,
+    2005).
 
     Parameters
     ----------
@@ -227,17 +228,23 @@ def local_weights(distances: np.ndarray, own: np.ndarray, neighbours: np.ndarray
 
 
 def spread_labels(weights: sparse.csr_array, given: np.ndarray, alpha: float) -> np.ndarray:
-    """Spread values along a graph: solve `(I - alpha S) F = Y` with `S = D^-1/2 W D^-1/2`.
+    """Spread labels along a graph: solve `(I - alpha S) F = Y C^-1/2`, `S = D^-1/2 W D^-1/2`.
 
-    Zhou et al. (2004), label spreading's fixed point but for the factor `1 - alpha`; D has the
-    sums of the rows of W on its diagonal. The matrix is symmetric with eigenvalues from
-    `1 - alpha` to `1 + alpha`, so conjugate gradients converge in some dozens of steps.
+    Zhou et al. (2004), label spreading's fixed point but for the factor `1 - alpha`, which is the
+    same for all classes, and for C. D has the sums of the rows of W on its diagonal, and C those of
+    the columns of Y: where labels are drawn at random, a class that happens to have more of them
+    would else take over instances of the others. Its root is half-way between labels that all count
+    the same and classes that all do (Wang, Jebara and Chang, Graph transduction via alternating
+    minimization, ICML 2008), which is worse where classes are of unequal size. The matrix is
+    symmetric with eigenvalues from `1 - alpha` to `1 + alpha`, so conjugate gradients converge in
+    some dozens of steps.
 
     Parameters
     ----------
     weights : W, csr_array of shape (n, n)
         Symmetric, not negative.
     given : Y, array of shape (n, c)
+        Not negative: 1 for a label, 0 elsewhere.
     alpha : float in (0, 1)
 
     Returns
@@ -249,7 +256,9 @@ def spread_labels(weights: sparse.csr_array, given: np.ndarray, alpha: float) ->
     roots = sparse.diags_array(1 / np.sqrt(np.where(sums > 0, sums, 1)))
     between = (roots @ weights @ roots).tocsr()
     system = LinearOperator(between.shape, matvec=lambda v: v - alpha * (between @ v))
-    return np.column_stack([cg(system, column, rtol=1e-6)[0] for column in given.T])
+    of_class = given.sum(axis=0)
+    columns = given / np.sqrt(np.where(of_class > 0, of_class, 1))
+    return np.column_stack([cg(system, column, rtol=1e-6)[0] for column in columns.T])
 
 
 def _distributions(found: np.ndarray) -> np.ndarray:
