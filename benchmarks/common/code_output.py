@@ -137,8 +137,8 @@ def draw(records: list[dict[str, Any]], data: str, path: Path) -> None:
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, title, pick in (
-        (panels[0], "best head, all labels", _best),
-        (panels[1], "100 labels: spreading head", _hundred),
+        (panels[0], f"all labels, best of {_heads(records)}", _best),
+        (panels[1], "100 labels, spreading", _hundred),
     ):
         wrong = []
         for source in dict.fromkeys(record["source"] for record in records):
@@ -163,7 +163,7 @@ def draw(records: list[dict[str, Any]], data: str, path: Path) -> None:
                 fontsize=9,
             )
         axes.set(xscale="log", yscale="log", ylabel="test accuracy, %")
-        axes.set_xlabel(f"seconds to learn, {_threads(records)}")
+        axes.set_xlabel(f"seconds to learn, {_threads(records)}, {_seeds(records)}")
         axes.set_ylim(1.4 * max(wrong), 0.7 * min(wrong))
         ticks = [tick for tick in TICKS if 0.7 * min(wrong) <= 100 - tick <= 1.4 * max(wrong)]
         axes.set_yticks([100 - tick for tick in ticks], [f"{tick:g}" for tick in ticks])
@@ -177,6 +177,17 @@ def draw(records: list[dict[str, Any]], data: str, path: Path) -> None:
 def _threads(records: list[dict[str, Any]]) -> str:
     threads = sorted({record["threads"] for record in records})
     return f"{' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"
+
+
+def _seeds(records: list[dict[str, Any]]) -> str:
+    seeds = sorted({record["seed"] for record in records})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _heads(records: list[dict[str, Any]]) -> str:
+    """Name the heads that were tried: without `svm`, say, other figures are the best."""
+    names = dict.fromkeys(name for record in records for name in record["heads"])
+    return ", ".join(name for name in names if name not in ("best", "supervised"))
 
 
 def _best(record: dict[str, Any]) -> float | None:
