@@ -1,6 +1,7 @@
 """Detect abnormal rows in public tables, beside peers in the same run.
 
     python benchmarks/anomaly.py FOLDER                  without labels
+    python benchmarks/anomaly.py FOLDER --slow-peers     ... and beside DDAE
     python benchmarks/anomaly.py FOLDER --labels         with a few labelled abnormal rows
     python benchmarks/anomaly.py FOLDER --validate       how the default score was chosen
     python benchmarks/anomaly.py FOLDER --fits           seconds of a fit beside PyOD's
@@ -20,7 +21,8 @@ figures are taken on the rest.
 The peers, with scikit-learn's defaults otherwise: mean distance to the five nearest training
 rows (kNN), isolation forest, local outlier factor with 20 neighbours, one-class SVM (on 10,000
 training rows at most, for time), and the residual of the principal components that hold 90 % of
-the variance. `pip install pyod` adds PyOD's AutoEncoder with its defaults.
+the variance. `pip install pyod` adds PyOD's AutoEncoder and ECOD with their defaults. With
+--slow-peers DDAE is added (Sattarov et al., KDD 2025), trained here on the same rows.
 
 With --labels: 70 % of the rows train, stratified; of the abnormal ones among them 1, 5 and 10 %
 (one at least) are labelled, and all others stay in, unlabelled. The label-free score and the
@@ -62,7 +64,7 @@ from common.anomaly_tables import (
 )
 from common.detector_scores import fit_detector, score_candidates, score_parts
 from common.markdown import markdown, number, show_per_table, show_summary
-from common.peer_detectors import CLASSIFIERS, PEERS, PYOD, detectors
+from common.peer_detectors import CLASSIFIERS, OF_PYOD, PEERS, PYOD, detectors
 from common.records import (
     Journal,
     data_folder,
@@ -99,10 +101,12 @@ def main() -> None:
     if first is None:
         first = 1000 if mode == "validate" else 0
     if mode == "no labels" and PYOD not in detectors():
-        say(f"pyod is not installed: the column {PYOD} is left out")
+        say(f"pyod is not installed: {' and '.join(OF_PYOD)} are left out")
     if mode == "fits" and PYOD not in detectors():
         raise DataError("--fits compares with PyOD's AutoEncoder, which is not here: install pyod")
     protocol = {"benchmark": "anomaly", "mode": mode, "isthmus": __version__}
+    if options.slow_peers:
+        protocol["slow_peers"] = True
     journal = Journal(options.out, protocol | {"most_rows": MAX_ROWS})
     n_seeds = (1 if mode == "fits" else 5) if options.seeds is None else options.seeds
     seeds = range(first, first + n_seeds)
@@ -113,7 +117,9 @@ def main() -> None:
             for fraction in FRACTIONS if mode == "labels" else (None,):
                 key = {"table": table.name, "seed": seed, "fraction": fraction}
                 if not journal.has(**key):
-                    journal.add(measure(table, seed, mode, fraction, journal) | key)
+                    slow = options.slow_peers
+                    found = measure(table, seed, mode, fraction, journal, slow=slow)
+                    journal.add(found | key)
         say(f"{i}/{len(paths)} {table.name}: {time.perf_counter() - started:.0f} s")
     names = {path.stem for path in paths}
     records = [r for r in journal.records if r["table"] in names and r["seed"] in seeds]
@@ -131,23 +137,32 @@ def arguments() -> argparse.Namespace:
     modes.add_argument("--labels", action="store_true", help="few abnormal rows are labelled")
     modes.add_argument("--validate", action="store_true", help="compare scores on other splits")
     modes.add_argument("--fits", action="store_true", help="seconds of fits alone, beside PyOD's")
+    parser.add_argument("--slow-peers", action="store_true", help="without labels: DDAE too")
     parser.add_argument("--tables", metavar="NAME,NAME", help="only these, without .npz")
     parser.add_argument("--seeds", type=int, help="how many (default 5, with --fits 1)")
     parser.add_argument("--first-seed", type=int, help="default 0, with --validate 1000")
     parser.add_argument("--out", metavar="PATH", help="keep runs as JSON lines, and go on from it")
     parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
     options = parser.parse_args()
+    if options.slow_peers and (options.labels or options.validate or options.fits):
+        parser.error("--slow-peers is for the comparison without labels")
     if options.seeds is not None and options.seeds < 1:
         parser.error(f"got --seeds {options.seeds}, expected 1 or more")
     return options
 
 
 def measure(
-    table: AnomalyTable, seed: int, mode: str, fraction: float | None, journal: Journal
+    table: AnomalyTable,
+    seed: int,
+    mode: str,
+    fraction: float | None,
+    journal: Journal,
+    *,
+    slow: bool,
 ) -> dict[str, Any]:
     """Return the figures of every method on one table with one seed, under `methods`."""
     if mode == "no labels":
-        return {"methods": measure_without_labels(table, seed)}
+        return {"methods": measure_without_labels(table, seed, slow=slow)}
     if mode == "validate":
         return {"methods": measure_candidates(table, seed)}
     if mode == "fits":
@@ -160,7 +175,9 @@ def measure(
     return {"labels": len(known), "methods": methods}
 
 
-def measure_without_labels(table: AnomalyTable, seed: int) -> dict[str, dict[str, Any]]:
+def measure_without_labels(
+    table: AnomalyTable, seed: int, *, slow: bool
+) -> dict[str, dict[str, Any]]:
     """Compare the detector and its parts with the peers, without labels."""
     split = one_class_split(table.abnormal, seed)
     train, test = table.X[split.train], table.X[split.test]
@@ -179,7 +196,7 @@ def measure_without_labels(table: AnomalyTable, seed: int) -> dict[str, dict[str
             found[f"isthmus {name}{PART}"] = figures(scores)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
-    for name, fit in detectors().items():
+    for name, fit in detectors(slow=slow).items():
         _, scores, seconds = try_out(lambda fit=fit: fit(train, seed), lambda scorer: scorer(test))
         found[name] = figures(scores) | seconds
     return found

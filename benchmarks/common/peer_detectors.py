@@ -96,6 +96,20 @@ def pyod_autoencoder(train: np.ndarray, seed: int) -> Scorer:
     return network.decision_function
 
 
+def pyod_ecod(train: np.ndarray, seed: int) -> Scorer:
+    """PyOD's ECOD, empirical tail probabilities: the first in PyOD's own ranking for tables."""
+    from pyod.models.ecod import ECOD
+
+    return ECOD().fit(train).decision_function
+
+
+def ddae(train: np.ndarray, seed: int) -> Scorer:
+    """Return the score of an autoencoder that removes noise of a stated level."""
+    from common.denoising_diffusion import DDAE
+
+    return DDAE(train, seed)
+
+
 PEERS: dict[str, Callable[[np.ndarray, int], Scorer]] = {
     "kNN": neighbours,
     "IsolationForest": isolation_forest,
@@ -104,12 +118,18 @@ PEERS: dict[str, Callable[[np.ndarray, int], Scorer]] = {
     "PCA residual": pca_residual,
 }
 PYOD = "PyOD AutoEncoder"
+OF_PYOD: dict[str, Callable[[np.ndarray, int], Scorer]] = {
+    PYOD: pyod_autoencoder,
+    "PyOD ECOD": pyod_ecod,
+}
+#: Those whose fit takes ten times as long as that of all others.
+SLOW: dict[str, Callable[[np.ndarray, int], Scorer]] = {"DDAE": ddae}
 
 
-def detectors() -> dict[str, Callable[[np.ndarray, int], Scorer]]:
+def detectors(*, slow: bool = False) -> dict[str, Callable[[np.ndarray, int], Scorer]]:
     """Return the detectors by name: PyOD's among them where PyOD is installed."""
     found = importlib.util.find_spec("pyod") is not None
-    return PEERS | ({PYOD: pyod_autoencoder} if found else {})
+    return PEERS | (OF_PYOD if found else {}) | (SLOW if slow else {})
 
 
 def gradient_boosting(train: np.ndarray, y: np.ndarray, seed: int) -> Scorer:
