@@ -13,7 +13,7 @@ from PIL import Image
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.data import ClassMatcher, Dataset, as_labels, distinct_names
 from isthmus.data.load import load
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 from isthmus.evaluation import FewLabels, evaluate_detector
 from isthmus.report.facts import report_facts
 
@@ -476,3 +476,16 @@ def test_heads_are_compared_though_one_has_text_for_classes(isthmus, frame):
     (found,) = report_facts(now, Dataset(rows, y), earlier=other)["changes"]["earlier"]["heads"]
     assert found["changed"]["count"] == len(rows)
     assert found["accuracy"]["then"] == 0
+
+
+def test_labels_that_look_like_a_class_and_are_none_are_warned_of():
+    matcher = ClassMatcher(np.array(["yes", "no", "a", "7"]))
+    with pytest.warns(DataWarning, match="' no' beside 'no', 'Yes ' beside 'yes'; write"):
+        found = matcher.match(np.array(["yes", "Yes ", " no", "maybe", "A", "7"]))
+    assert found.tolist() == ["yes", "Yes ", " no", "maybe", "A", "7"]
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    encoder = Autoencoder(2, max_epochs=1, random_state=0)
+    classifier = CodeClassifier(encoder).fit(X, ["yes", "no"] * 20)
+    for call in (classifier.score, classifier.add_labels):
+        with pytest.warns(DataWarning, match="'No' beside 'no'; write them as at fit"):
+            call(X[:20] + 1, ["yes", "No"] * 10)

@@ -256,6 +256,7 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
         >>> hashes.shape, bool((encoder.hash_checked_rows(X) == hashes).all())
         ((200,), True)
         >>> encoder.warn_about_columns(X)
+        >>> encoder.warn_about_repeated_rows(X)
         >>> [codes.shape for codes, missing in encoder.encoded_batches(X)]
         [(200, 3)]
         >>> encoder.check_frozen()

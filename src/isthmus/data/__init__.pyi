@@ -26,6 +26,7 @@ from .containers import arrow_to_frame as arrow_to_frame
 from .containers import as_array_or_frame as as_array_or_frame
 from .containers import warn_of_order as warn_of_order
 from .csv_options import NO_VALUE as NO_VALUE
+from .csv_options import labels_from_text as labels_from_text
 from .dataset import Dataset as Dataset
 from .dataset import Splits as Splits
 from .dataset import distinct_names as distinct_names
@@ -59,7 +60,6 @@ from .labels import as_labels as as_labels
 from .labels import factorize_labels as factorize_labels
 from .labels import is_missing as is_missing
 from .labels import label_text as label_text
-from .labels import labels_from_text as labels_from_text
 from .labels import read_as_binary as read_as_binary
 from .load import load as load
 from .places import Place as Place

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from isthmus._core import parquet_file, reading
 from isthmus.data.containers import arrow_to_frame
+from isthmus.data.csv_options import labels_from_text
 from isthmus.data.instances import Chunk, Instances
-from isthmus.data.labels import MISSING, labels_from_text
+from isthmus.data.labels import MISSING
 from isthmus.data.places import draw_rows
 from isthmus.errors import DataError
 
@@ -445,8 +446,7 @@ def _labelled_rows(
     rows, positions, first_row = [], [], 0
     for batch in _batches(files, keys):
         position = index.get_indexer(arrow_to_frame(batch, exact=keys).set_index(keys).index)
-        found = np.flatnonzero(position >= 0)
-        rows.append(first_row + found)
+        rows.append(first_row + (found := np.flatnonzero(position >= 0)))
         positions.append(position[found])
         first_row += batch.num_rows
     all_rows, all_positions = np.concatenate(rows), np.concatenate(positions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,15 @@ import pandas as pd
 
 from isthmus._core import shown
 from isthmus.data.containers import MAX_EXACT_INTEGER, column_of_objects
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 # No number is longer than the largest float; Python reads no whole number of 4,300 digits.
 _SHORT = r"(?!.{310})"
 #: What a number looks like in a file.
 NUMBER = re.compile(rf"{_SHORT}[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# Without leading zeros: a label such as 007 is a name.
-_PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+#: Without leading zeros: a label such as 007 is a name.
+PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
-AS_WRITTEN = "as written"
 #: How `appearance` writes text that missing labels become, as in `numpy.array(["ok", numpy.nan])`.
 LOOK_MISSING = ("nan", "<na>", "nat")
 
@@ -83,46 +82,6 @@ def read_as_binary(label: Any) -> bool | int | None:
         if isinstance(one, int | float | np.number) and one in (0, 1):
             return int(one)
     return None
-
-
-def label_kind(labels: Collection[Any]) -> str:
-    """Return what labels of a file are: "number" or "truth" where all are text that is so."""
-    if not labels or not all(isinstance(label, str) for label in labels):
-        return AS_WRITTEN
-    if all(_PLAIN_NUMBER.fullmatch(label) for label in labels):
-        return "number"
-    return "truth" if all(label.lower() in TRUTHS for label in labels) else AS_WRITTEN
-
-
-def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
-    """Return the labels in a column of a file: numbers only where all are written as such.
-
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Text as it is written, of which 007 stays what it is; others are taken by `as_labels`.
-    kind : str, optional
-        `label_kind` of all rows, where the column has some of them.
-
-    Examples
-    --------
-    >>> labels_from_text(pd.Series(["0", "1", None]))
-    array([ 0.,  1., nan])
-    >>> labels_from_text(pd.Series(["007", "7"]))
-    array(['007', '7'], dtype=object)
-    >>> labels_from_text(pd.Series(["9" * 5000])).dtype
-    dtype('O')
-    """
-    distinct = column.dropna().unique().tolist()
-    kind = label_kind(distinct) if kind is None else kind
-    if kind == "number":
-        if distinct and all(label.lstrip("+-").isdigit() for label in distinct):
-            integers = {label: int(label) for label in distinct}
-            return as_labels(column_of_objects([integers.get(label) for label in column]))
-        return as_labels(pd.to_numeric(column).convert_dtypes())
-    if kind == "truth":
-        return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
-    return as_labels(column)
 
 
 def label_text(label: Any) -> str:
@@ -294,6 +253,9 @@ class ClassMatcher:
             self._as_class(label) if one is None else one
             for label, one in zip(distinct, found, strict=True)
         ]
+        self._warn_of_alike(
+            [label for label, one in zip(distinct, found, strict=True) if one is None]
+        )
         strange = [label for label, one in zip(distinct, written, strict=True) if one is None]
         if strange:
             raise self._of_another_kind(strange)
@@ -352,6 +314,19 @@ class ClassMatcher:
             raise DataError(
                 f"got the labels {shown(first)} and {shown(label)}, which both read as "
                 f"{shown(one)}; write each class in one way"
+            )
+
+    def _warn_of_alike(self, labels: list[Any]) -> None:
+        """Warn of labels that are no class, and look like one."""
+        looks = {appearance(one): one for one in self._classes}
+        alike = [(one, looks[appearance(one)]) for one in labels if appearance(one) in looks]
+        if alike:
+            pairs = ", ".join(f"{label!r} beside {known!r}" for label, known in alike[:10])
+            warnings.warn(
+                "got labels that differ from a class of the head in case or spaces alone, and "
+                f"count as another one: {pairs}; write them as at fit",
+                DataWarning,
+                stacklevel=4,
             )
 
     def _of_another_kind(self, labels: list[Any]) -> DataError:

@@ -26,11 +26,10 @@ from isthmus.data.array_checks import check_no_infinity
 from isthmus.data.column_types import recognise
 from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
-from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
+from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_from_text, labels_there
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import NO_NAME, read_csv_file
 from isthmus.data.formats.csv_text import check_header, check_no_row
-from isthmus.data.labels import labels_from_text
 from isthmus.data.places import ColumnErrors, Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_is_there, check_names
 from isthmus.errors import DataError, DataWarning
