@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,10 @@ from PIL import Image
 
 from _commands import isthmus
 from isthmus import load_bundle
-from isthmus.cli.commands import COMMANDS, MODULES, SECTIONS
+from isthmus.cli.commands import COMMANDS, MODULES, SECTIONS, check_files_apart
 from isthmus.cli.fit import fit
 from isthmus.cli.predict import print_explained
-from isthmus.errors import BundleError
+from isthmus.errors import BundleError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -483,3 +484,20 @@ def test_other_scales_of_images_are_a_line_of_their_own(photos):
     done = isthmus("predict", "b", "dim.npy", cwd=photos)
     assert done.stderr.count("warning: the pixels of 1 images are 0 to 1") == 1
     assert "X * 255" in done.stderr
+
+
+@pytest.mark.parametrize("read", ["data", "train", "labels_from", "stretches", "queue", "advice"])
+@pytest.mark.parametrize("written", ["output", "alarms", "json"])
+def test_no_command_writes_over_a_file_that_it_reads(tmp_path, monkeypatch, read, written):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match=f"got --{written} .*rows.csv, which the command reads"):
+        check_files_apart({read: "rows.csv", written: str(tmp_path / "rows.csv")})
+    for fine in ("new.csv", "-", None):
+        check_files_apart({read: "rows.csv", written: fine})
+    check_files_apart({read: "digits", written: "digits"})  # a data set by name
+
+
+def test_no_command_writes_two_files_to_one_path():
+    with pytest.raises(DataError, match="got out.csv for two outputs"):
+        check_files_apart({"output": Path("out.csv"), "alarms": "./out.csv"})

@@ -442,6 +442,7 @@ def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
             "isthmus classify press LABELLED --label COLUMN",
         ),
         (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet, .xlsx"),
+        (["predict", "press", "new.csv", "-o", "press/../new.csv"], "would write over"),
         (["suggest", "press", "new.csv", "--typical", "--head", "linear"], "it takes no head"),
         (["evaluate", "press", "words.csv", "--label", "state"], "--normal VALUE"),
         (["evaluate", "press", "words.csv", "--label", "state", "--baselines", "fast"], "--train"),

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Literal
 
 import typer
@@ -316,3 +317,32 @@ def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
     if not text.isdigit():
         raise DataError(f"got {option} {text}, expected a whole number or auto")
     return int(text)
+
+
+#: Parameters of commands that are files read, and files written.
+_READ = ("data", "train", "labels_from", "stretches", "queue", "advice")
+_WRITTEN = ("output", "alarms", "json")
+
+
+def check_files_apart(values: dict[str, Any]) -> None:
+    """Refuse to write to a file that the command reads, or twice to one.
+
+    Raises
+    ------
+    DataError
+    """
+    given = {name: value for name, value in values.items() if value not in (None, "-")}
+    read = [Path(given[name]) for name in _READ if name in given]
+    for name in _WRITTEN:
+        if name not in given:
+            continue
+        path = Path(given[name])
+        if any(one.is_file() and path.is_file() and one.samefile(path) for one in read):
+            raise DataError(
+                f"got --{name} {path}, which the command reads and would write over; choose "
+                "another path"
+            )
+        if any(
+            path == Path(given[other]) for other in _WRITTEN if other != name and other in given
+        ):
+            raise DataError(f"got {path} for two outputs, expected a path for each")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli.commands import rank, whole_or_auto
+from isthmus.cli.commands import check_files_apart, rank, whole_or_auto
 from isthmus.errors import DataError, DataWarning, WindowWarning
 
 if TYPE_CHECKING:
@@ -369,6 +369,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
         for name, group in groups.items():
             options = {option.name: values.pop(option.name) for option in _options(group)}
             values[name] = group(**options)
+        check_files_apart(values)
         command(**values)
 
     # typer makes the options from these.
