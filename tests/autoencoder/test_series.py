@@ -15,7 +15,7 @@ from isthmus import (
     load_bundle,
     save_bundle,
 )
-from isthmus.errors import SchemaError
+from isthmus.errors import DataWarning, SchemaError
 
 SERIES = Path(__file__).parents[3] / "shared" / "series"
 
@@ -59,6 +59,14 @@ def test_a_detector_hands_channel_names_to_all_its_encoders(calibration):
     detector.fit(sines(60, 2)[0], channel_names=names)
     folds = [fold.encoder for fold in detector.reference_set_.folds if fold.encoder is not None]
     assert {one.schema_.columns for one in [detector.encoder_, *folds]} == {names}
+
+
+def test_warnings_about_later_windows_name_the_channel():
+    X = sines(40, 1)[0]
+    encoder = Autoencoder(4, kind="series", max_epochs=1, random_state=0)
+    encoder.fit(X, channel_names=["flow", "pressure"])
+    with pytest.warns(DataWarning, match="most values of channel 'pressure' are more than"):
+        encoder.transform(X * [1, 1000])
 
 
 def test_waves_of_any_phase_are_reconstructed(encoder):

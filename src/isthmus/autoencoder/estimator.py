@@ -294,7 +294,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         warm = self.warm_start and self.__sklearn_is_fitted__()
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
-            self.schema_ = self.schema_.with_channel_names(channel_names)
+            self._name_channels(channel_names)
         if warn and not warm and X.in_memory:
             issue_warnings(column_warnings(X, self.schema_, self.preprocessor_))
         return self._plan_training(X, trainable_copies(self) if warm else None, X_validation)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any, ClassVar, NoReturn
 
@@ -26,6 +27,7 @@ from isthmus.data import (
 )
 from isthmus.data.preprocessing import (
     Preprocessor,
+    SeriesPreprocessor,
     column_warnings,
     issue_warnings,
     learn_preprocessor,
@@ -334,6 +336,12 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
             raise DataError(f"got {len(X)} instance, expected at least two to learn from")
         self.preprocessor_ = learn_preprocessor(X, self.schema_)
         return instances.checked(lambda _: X)
+
+    def _name_channels(self, names: Sequence[str]) -> None:
+        self.schema_ = self.schema_.with_channel_names(names)
+        assert isinstance(self.preprocessor_, SeriesPreprocessor)
+        # Its warnings name channels too.
+        self.preprocessor_ = replace(self.preprocessor_, schema=self.schema_)
 
     @_learn_schema.register
     def _learn_schema_of_stream(self, stream: Stream) -> Instances:

@@ -156,7 +156,7 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
             )
         self._learn_schema(instances)
         if channel_names is not None:
-            self.schema_ = self.schema_.with_channel_names(channel_names)
+            self._name_channels(channel_names)
         few = instances.at_most(N_TRIED, 0, label=False, schema=self.schema_)[0]
         self.n_rows_ = len(instances)
         self._take(backend_of(self.model))
