@@ -21,6 +21,7 @@ from isthmus import load_bundle
 from isthmus.cli.commands import COMMANDS, MODULES, SECTIONS, check_files_apart
 from isthmus.cli.fit import fit
 from isthmus.cli.predict import print_explained
+from isthmus.cli.serve import serve
 from isthmus.errors import BundleError, DataError
 
 
@@ -221,6 +222,13 @@ def test_reasons_of_images_are_pixels(capsys):
     print_explained(table, None, kind="images")
     said = "row 0 (a.png): abnormal, anomaly score 2, p-value 0.01; it differs most at row 4 column"
     assert capsys.readouterr().out == f"{said} 9, row 5 column 9; nearest normal row 7\n"
+
+
+def test_help_of_few_options_has_them_in_their_order(folder):
+    output = isthmus("serve", "--help", cwd=folder).stdout
+    options = re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)
+    names = ["--" + name.replace("_", "-") for name in inspect.signature(serve).parameters]
+    assert options == [*names[1:], "--help"]
 
 
 def test_help_reads_no_command(folder):

@@ -106,21 +106,18 @@ class _SectionedCommand(TyperCommand):
         section_of = {name: section for section, names in SECTIONS.items() for name in names}
         found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         found |= {section: [] for section in SECTIONS}
+        few = len(self.params) <= MAX_IN_ONE_SECTION
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 own = section_of.get(str(parameter.name), "Options")
                 own = "Arguments" if parameter.param_type_name == "argument" else own
+                own = "Options" if few and own != "Arguments" else own
                 found[own].append((_PLAIN_TYPE.sub(r"<\1>", record[0]), record[1]))
-        sections = {name: records for name, records in found.items() if records}
-        if len(self.params) <= MAX_IN_ONE_SECTION:
-            arguments = sections.pop("Arguments", [])
-            options = [one for records in sections.values() for one in records]
-            sections = {"Arguments": arguments} if arguments else {}
-            sections["Options"] = options
-        for name, records in sections.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
+        for name, records in found.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
 
 
 class _LazyCommand(TyperCommand):

@@ -122,7 +122,8 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
             "" if loss is None else f"{loss:.4f}",
             style="bold" if name == "frozen code" else "",
         )
-    console.print(f"{found['code']['n']:,} test instances")
+    n = found["code"]["n"]
+    console.print(f"{n:,} test instance{'s' * (n != 1)}")
     console.print(table)
     classes = Table(box=None, pad_edge=False)
     classes.add_column("class")

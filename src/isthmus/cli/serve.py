@@ -40,7 +40,7 @@ def serve(
     root_path: Annotated[
         str,
         typer.Option(
-            metavar="PATH",
+            metavar="<path>",
             help="Path that a proxy serves this service under, such as /models. The proxy may "
             "remove it from requests or not.",
         ),

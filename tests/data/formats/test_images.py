@@ -236,9 +236,10 @@ def test_the_orientation_of_the_camera_is_applied(tmp_path):
     np.testing.assert_array_equal(got, np.rot90(GREY[0], -1))
 
 
-def test_first_frame_of_an_animation(tmp_path):
-    first, *others = (Image.fromarray(pixels) for pixels in GREY)
-    with pytest.warns(UserWarning, match="4 frames unused.*--frames all"):
+@pytest.mark.parametrize(("n", "words"), [(2, "1 frame unused"), (5, "4 frames unused")])
+def test_first_frame_of_an_animation(tmp_path, n, words):
+    first, *others = (Image.fromarray(pixels) for pixels in GREY[:n])
+    with pytest.warns(UserWarning, match=f"{words}.*--frames all"):
         got = one(tmp_path, first, "a.gif", save_all=True, append_images=others)
     np.testing.assert_array_equal(got, GREY[0])
 

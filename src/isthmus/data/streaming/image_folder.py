@@ -387,19 +387,19 @@ def _warn(facts: dict[str, Any], reading: ImageReading, name: str) -> None:
     """Warn of what is not read, and of images that are resized because the bundle needs it."""
     found = []
     if n := facts.get("n_files_skipped"):
-        named = ", ".join(facts["files_skipped"][:_MAX_NAMED])
         more = f" and {n - _MAX_NAMED} more" if n > _MAX_NAMED else ""
-        found.append(f"{n} {'file' if n == 1 else 'files'} skipped: {named}{more}")
+        named = ", ".join(facts["files_skipped"][:_MAX_NAMED]) + more
+        found.append(f"{n} {'file' if n == 1 else 'files'} skipped: {named}")
     if n := facts.get("frames_unused"):
         found.append(
-            f"{n} frames unused: the first of each file is read; frames='all' (on the command "
-            "line --frames all) reads all"
+            f"{n} frame{'s' * (n > 1)} unused: the first of each file is read; frames='all' (on "
+            "the command line --frames all) reads all"
         )
     if "resized_from" in facts and reading.resize is None:
         sizes = facts["resized_from"]
         height, width = facts["resized_to"]
         named = ", ".join(f"{n} of {size}" for size, n in list(sizes.items())[:_MAX_NAMED])
-        more = f" and {len(sizes) - _MAX_NAMED} more sizes" if len(sizes) > _MAX_NAMED else ""
+        more = f" and {n} more size{'s' * (n > 1)}" if (n := len(sizes) - _MAX_NAMED) > 0 else ""
         found.append(f"images resized to {height}x{width} as at fit: {named}{more}")
     if found:
         warnings.warn(f"{name}: {'; '.join(found)}", stacklevel=4)

@@ -42,6 +42,6 @@ function holding(facts) {
 function counted(columns, word) {
   const names = Object.keys(columns);
   if (!names.length) return [];
-  const more = names.length > 3 ? ` and ${names.length - 3} more columns` : '';
+  const more = names.length > 3 ? ` and ${names.length - 3} more column${names.length > 4 ? 's' : ''}` : '';
   return [`${word}: ${names.slice(0, 3).map((name) => `${name} ${number(columns[name])}`).join(', ')}${more}`];
 }

@@ -36,7 +36,7 @@ function ofTable(schema, instance, rebuilt, residual) {
     return make('tr', {}, make('th', { scope: 'row' }, breakable(name)), make('td', { className: 'n' }, shown(given[name])), make('td', { className: 'n' }, shown(back[name])), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share)));
   }));
   const head = make('thead', {}, make('tr', {}, ...['column', 'given', 'rebuilt', 'share', ''].map((word, at) => (word ? make('th', { scope: 'col', className: at === 1 || at === 2 ? 'n' : '' }, word) : make('td')))));
-  const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more columns have smaller shares.`)] : [];
+  const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more with smaller shares.`)] : [];
   return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, stacked(make('table', {}, head, body))), ...more];
 }
 
