@@ -188,6 +188,8 @@ def test_classes_that_look_alike_or_like_none_are_warned_of():
         check_labels(y, 4)
     with pytest.warns(DataWarning, match="got the classes 'nan', which"):
         check_labels(np.array(["nut", np.nan, "bolt"]), 3)
+    with pytest.warns(DataWarning, match=r"got the classes '-', '\?', which"):
+        check_labels(["nut", "?", "bolt", "-"], 4)
     check_labels(["a", "A", "b"], 3)
 
 

@@ -17,6 +17,7 @@ from isthmus.data import (
     MISSING,
     PARTIAL_CLASSES,
     ClassMatcher,
+    alike_texts,
     appearance,
     as_labels,
     factorize_labels,
@@ -117,13 +118,9 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
 
 def _warn_of_alike(classes: np.ndarray) -> None:
     """Warn of classes that look the same, or like a missing label."""
-    texts = [one for one in classes.tolist() if isinstance(one, str | bytes)]
-    looks = [appearance(one) for one in texts]
-    odd = [
-        one
-        for one, look in zip(texts, looks, strict=True)
-        if looks.count(look) > 1 or look in LOOK_MISSING
-    ]
+    listed = classes.tolist()
+    alike = alike_texts(listed)
+    odd = [one for one in listed if one in alike or appearance(one) in LOOK_MISSING]
     if odd:
         warnings.warn(
             f"got the classes {', '.join(map(repr, odd[:10]))}, which differ in case or spaces "

@@ -127,6 +127,12 @@ def suggest(
         identifiers = identifiers.drop(columns="row", errors="ignore")
     table = with_identifiers(identifiers, table)
     console = console_for(json)
+    if output is not None:  # before a reader of what is printed may go
+        written = table
+        if with_input:
+            columns = input_columns(instances.take(rows), reading.label)
+            written = table.join(_without_names_of(columns, table, console))
+        write_table(output, written)
     text = f"{len(table):,} of {len(instances):,} rows to look at, counting from 0"
     if len(instances) < n_read:
         text += f"; {n_read - len(instances):,} with a label are left out"
@@ -138,11 +144,6 @@ def suggest(
     for text in _table_lines(table):
         console.print(text, soft_wrap=True)
     if output is not None:
-        written = table
-        if with_input:
-            columns = input_columns(instances.take(rows), reading.label)
-            written = table.join(_without_names_of(columns, table, console))
-        write_table(output, written)
         console.print(f"rows in {output}", soft_wrap=True)
     plain = [_plain_row(row) for row in table.astype(object).to_dict("records")]
     facts: dict[str, Any] = {"n": len(table), "rows": plain} | instances.reading_facts()

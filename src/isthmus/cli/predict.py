@@ -300,9 +300,9 @@ def describe_sets(facts: dict[str, Any]) -> str:
     Examples
     --------
     >>> describe_sets({"alpha": 0.1, "by_class": False, "mean_size": 1.2, "by_size": {"1": 4}})
-    'sets at 0.1: 1.20 classes on average; 4 of 1'
+    'sets at 0.1: 1.20 classes on average; 4 with 1'
     """
-    sizes = ", ".join(f"{n:,} of {size}" for size, n in facts["by_size"].items())
+    sizes = ", ".join(f"{n:,} with {size}" for size, n in facts["by_size"].items())
     each = " by class" if facts["by_class"] else ""
     return f"sets at {facts['alpha']:g}{each}: {facts['mean_size']:.2f} classes on average; {sizes}"
 

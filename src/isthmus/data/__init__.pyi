@@ -54,6 +54,7 @@ from .labels import LOOK_MISSING as LOOK_MISSING
 from .labels import MISSING as MISSING
 from .labels import PARTIAL_CLASSES as PARTIAL_CLASSES
 from .labels import ClassMatcher as ClassMatcher
+from .labels import alike_texts as alike_texts
 from .labels import appearance as appearance
 from .labels import are_normal as are_normal
 from .labels import as_labels as as_labels

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,9 @@ NUMBER = re.compile(rf"{_SHORT}[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?
 #: Without leading zeros: a label such as 007 is a name.
 PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
-#: How `appearance` writes text that missing labels become, as in `numpy.array(["ok", numpy.nan])`.
-LOOK_MISSING = ("nan", "<na>", "nat")
+#: How `appearance` writes text that missing labels become, as in `numpy.array(["ok", numpy.nan])`,
+#: and marks that people write for them.
+LOOK_MISSING = ("nan", "<na>", "nat", "?", "-", "--", "n/a")
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -110,6 +113,19 @@ def appearance(label: Any, *, letters_apart: bool = True) -> str:
     """
     text = " ".join(label_text(label).split())
     return text if letters_apart and len(text) < 2 else text.casefold()
+
+
+def alike_texts(texts: Sequence[Any]) -> list[Any]:
+    """Return those of some distinct texts that differ from another in case or spaces alone.
+
+    Examples
+    --------
+    >>> alike_texts(["yes", "no", "Yes ", 1])
+    ['yes', 'Yes ']
+    """
+    words = [one for one in texts if isinstance(one, str | bytes)]
+    counts = Counter(map(appearance, words))
+    return [one for one in words if counts[appearance(one)] > 1]
 
 
 @dataclass(frozen=True)

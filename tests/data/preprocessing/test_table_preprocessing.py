@@ -683,6 +683,17 @@ def test_columns_that_repeat_the_label_are_named():
     assert repeated_label_warnings(np.zeros((200, 8, 8)), y) == []
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_categories_that_look_alike_are_warned_of(tmp_path, streamed):
+    rng = np.random.default_rng(0)
+    kinds = ["yes", "no", " Yes", "A", "a", "no one"]
+    table = pd.DataFrame({"x": rng.normal(size=300), "kind": rng.choice(kinds, 300)})
+    table.to_parquet(tmp_path / "rows.parquet")
+    X = load(tmp_path / "rows.parquet", lazy=True) if streamed else table
+    with pytest.warns(DataWarning, match="'kind' holds ' Yes', 'yes', which differ in case or"):
+        Autoencoder(1, max_epochs=1, random_state=0).fit(X)
+
+
 @pytest.mark.parametrize("fitted", [True, False])
 def test_encoders_and_heads_warn_of_rows_that_were_read_twice(fitted):
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ import pandas as pd
 from isthmus.data.columns import Column
 from isthmus.data.fingerprint import repeated_row_warnings
 from isthmus.data.instances import Instances, as_instances
-from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
+from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs, describe_alike
 from isthmus.data.preprocessing.images import ImageVariety
 from isthmus.data.preprocessing.preprocessor import Preprocessor
 from isthmus.data.preprocessing.scaling import usual_range
@@ -191,12 +191,12 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
         variety = ImageVariety()
         variety.update(X)
         return variety.warnings() or repeated_row_warnings(X)
-    found: list[str] = []
-    ordered: set[int] = set()
+    found, ordered = list[str](), set[int]()
     for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
-        if isinstance(inputs, CategoryInputs):
-            continue
         name, fix = column_name(schema, at), leave_out(schema, at)
+        if isinstance(inputs, CategoryInputs):
+            found += describe_alike(name, column)
+            continue
         values = X[:, at].astype(np.float64)
         # Of these rows, which may be more than the preprocessor was learned from.
         if (usual := usual_range(values[~np.isnan(values)])) is not None:
@@ -243,8 +243,7 @@ def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[
     numbers = [at for at, column in enumerate(schema.types) if column.type == "number"]
     found = []
     for at in numbers:
-        values = X[:, at].astype(np.float64)
-        values = values[~np.isnan(values)]
+        values = (column := X[:, at].astype(np.float64))[~np.isnan(column)]
         if at in leave or len(values) < 50 or (values != np.round(values)).any():
             continue
         share = len(np.unique(values)) / len(values)

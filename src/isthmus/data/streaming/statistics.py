@@ -25,6 +25,7 @@ from isthmus.data.preprocessing import (
     TablePreprocessor,
     channel_inputs,
     column_name,
+    describe_alike,
     describe_extremes,
     identifier_warnings,
     learn_columns,
@@ -179,6 +180,7 @@ class _TableStatistics:
         ordered = set()
         for at, (facts, inputs) in enumerate(zip(self.columns, preprocessor.inputs, strict=True)):
             if isinstance(inputs, CategoryInputs):
+                found += describe_alike(column_name(schema, at), schema.types[at])
                 continue
             found.append(facts.extreme_warning(schema, at, inputs))
             name, column = column_name(schema, at), schema.types[at]
