@@ -53,7 +53,8 @@ def monitor(
     For a detector of time points DATA is a later series, and blocks of time are compared.
 
     Exit status: 0 when nothing speaks against the promise, 3 when it no longer holds, 1 for an
-    error. With --state every call takes the rows that are new since the last one.
+    error. With --state the monitor goes on from the last call: pass the rows since then alone, as
+    it stores no rows, and those that are given again count again.
     """
     from isthmus.bundle import decides_points, load_bundle, read_manifest, read_schema
 

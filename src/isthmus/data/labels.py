@@ -118,6 +118,15 @@ def appearance(label: Any, *, letters_apart: bool = True) -> str:
 def alike_texts(texts: Sequence[Any]) -> list[Any]:
     """Return those of some distinct texts that differ from another in case or spaces alone.
 
+    Parameters
+    ----------
+    texts : sequence
+        What is no text is left out.
+
+    Returns
+    -------
+    list
+
     Examples
     --------
     >>> alike_texts(["yes", "no", "Yes ", 1])

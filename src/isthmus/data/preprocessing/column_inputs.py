@@ -477,7 +477,18 @@ def _levels(counts: np.ndarray, min_count: int) -> np.ndarray:
 
 
 def describe_alike(name: str, column: Column) -> list[str]:
-    """Return the warning about categories that differ in case or spaces alone, if there are any."""
+    """Return the warning about categories that differ in case or spaces alone, if there are any.
+
+    Parameters
+    ----------
+    name : str
+        What the column is called.
+    column : Column
+
+    Returns
+    -------
+    list of str
+    """
     alike = alike_texts(column.categories)
     if not alike:
         return []
