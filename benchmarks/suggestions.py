@@ -11,7 +11,7 @@ suggestions is made from nine tenths of the training rows, which are drawn anew,
 get the same ones. With several encoders each has as many draws, and lowest and highest are of all.
 Codes are standardised by all training codes, and `spreading` also gets the unlabelled ones.
 
-On one core a seed of MNIST takes a quarter of an hour, half of it the labels by `spreading`.
+On one core a seed of MNIST takes about twelve minutes, half of it the labels by `spreading`.
 """
 
 from __future__ import annotations
