@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from isthmus.data.csv_options import CsvOptions, in_words, is_number, plain_marks, read_with
 from isthmus.data.date_notation import (
@@ -49,8 +46,6 @@ _KNOWN_UNIT = re.compile(
 _MULTIPLIER = re.compile(r"k|K|M|G|B|bn|mn|mio|Mio|mrd|Mrd|Tsd|million|billion|thousand|lakh|crore")
 #: From so many distinct numbers on, one word behind all of them is a unit.
 _MIN_DISTINCT = 10
-#: From so many whole numbers on, all of which are dates, they are no quantity.
-_MIN_DAYS = 20
 #: What a number, or a date, may begin with.
 NUMERIC_START = re.compile(
     rf"\s*[(<>~≤≥≈±–—‒+−='\"`\[{{-]?=?[\"']?\s*(?:{_UNIT})?\s*[(+−-]?\s*\d|"
@@ -60,9 +55,6 @@ NUMERIC_START = re.compile(
 )
 _WHOLE = re.compile(rf"{_SIGN}\d+")
 _PLAIN = re.compile(rf"{_SIGN}\d+(\.\d+)?")
-# Of numbers below a million a point that may part thousands, and those that have none.
-_PARTED = re.compile(rf"{_SIGN}[1-9]\d{{0,2}}\.\d{{3}}")
-_UP_TO_999 = re.compile(rf"{_SIGN}(0|[1-9]\d{{0,2}})")
 _LIMITS = "limits such as <0.5"
 # What no option reads, what it is called, and what to write instead.
 _UNREADABLE = [
@@ -263,94 +255,6 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
     if _are_dates_in_words(counts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"
     return _unreadable_units(counts, enough)
-
-
-def parts_thousands(texts: Sequence[str]) -> bool:
-    """Return whether points part thousands in cells that are all numbers as they stand.
-
-    Whole numbers of up to three digits stand beside numbers with three digits behind a point. With
-    decimals of a fixed number the first would have them too, as 754.000; otherwise some of the
-    second would have fewer, and none would end in 0. Three such numbers are needed, or 30 where
-    none ends in 0.
-
-    Parameters
-    ----------
-    texts : sequence of str
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> parts_thousands(["754", "1.261", "2.450", "12.300"])
-    True
-    >>> parts_thousands(["754", "1.261", "2.45", "12.3"])
-    False
-    """
-    parted = [text for text in texts if _PARTED.fullmatch(text)]
-    n_whole = sum(_UP_TO_999.fullmatch(text) is not None for text in texts)
-    enough = 3 if any(text.endswith("0") for text in parted) else 30
-    return len(parted) >= enough and n_whole > 0 and len(parted) + n_whole == len(texts)
-
-
-def misread_numbers(
-    frame: pd.DataFrame, cells: Callable[[str], pd.Series] | None, *, fitting: bool
-) -> list[str]:
-    """Return a warning about each column of numbers that probably mean others, or dates.
-
-    Points of a column that part thousands (see `parts_thousands`), and at fit 20 whole numbers or
-    more that are all dates from 1900 to 2099 written as 20240517.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As read.
-    cells : callable or None
-        Returns the cells of a column as they are written; None where it is stated what a point is.
-    fitting : bool
-        Whether no model has fixed yet what a column holds.
-
-    Returns
-    -------
-    list of str
-    """
-    found = []
-    for name, column in frame.items():
-        values = column.dropna().to_numpy() if column.dtype.kind in "if" else np.empty(0)
-        first = values[:1000]  # of most columns these suffice
-        if column.dtype.kind == "i":
-            if fitting and len(values) >= _MIN_DAYS and _are_days(first) and _are_days(values):
-                found.append(
-                    f"column {name!r} holds {values[0]} and the like, which are dates, and are "
-                    "read as numbers; read the file with date_format='%Y%m%d' (on the command line "
-                    "--date-format %Y%m%d)"
-                )
-        elif (
-            cells is not None
-            and len(values)
-            and all((np.round(one, 3) == one).all() for one in (first, values))
-        ):
-            texts = [one for one in map(str.strip, cells(str(name)).dropna()) if is_number(one)]
-            if parts_thousands(texts):
-                parted = next(one for one in texts if "." in one)
-                whole = next(one for one in texts if "." not in one)
-                found.append(
-                    f"column {name!r} holds {parted!r} beside {whole!r}: the point is read as a "
-                    "decimal mark, and seems to part thousands; for "
-                    f"{parted.replace('.', '')} read the file with decimal=',', thousands='.' (on "
-                    "the command line --decimal , --thousands .)"
-                )
-    return found
-
-
-def _are_days(values: np.ndarray) -> bool:
-    """Return whether whole numbers are dates such as 20240517, `_MIN_DISTINCT` or more of them."""
-    if values.min() < 1900_01_01 or values.max() > 2099_12_31:
-        return False
-    days = np.unique(values)
-    read = pd.to_datetime(pd.Series(days.astype(str)), format="%Y%m%d", errors="coerce")
-    return len(days) >= _MIN_DISTINCT and bool(read.notna().all())
 
 
 def _are_mostly_missing(counts: Counter[str]) -> bool:

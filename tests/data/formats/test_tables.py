@@ -602,6 +602,26 @@ def test_the_header_of_an_excel_file_is_checked_as_that_of_a_csv_file(tmp_path, 
         load(csv("\n".join(",".join(map(str, row)) for row in rows)))
 
 
+@pytest.mark.parametrize(
+    ("cells", "codes"),
+    [
+        (["01067", "10115", "80331"], True),
+        (["01067", "", "80331"], True),
+        (["10115", "80331"], False),
+        (["01", "12"], False),  # months, and hours
+        (["0.1", "007.5"], False),
+    ],
+)
+def test_codes_with_leading_zeros_are_warned_of_at_fit(csv, cells, codes):
+    path = csv("code,v\n" + "".join(f"{cell},{at % 3}\n" for at, cell in enumerate(cells)))
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        load(path, schema=load(path).schema)
+        load(path, category=["code"])
+        load(path, keys=["code"])
+    assert ["--category code" in str(one.message) for one in issued] == codes * [True]
+
+
 def test_years_as_names_of_columns_are_text_in_every_format(tmp_path, csv):
     pytest.importorskip("openpyxl")
     table = pd.DataFrame({"id": ["x", "y"], 2019: [1, 2], 2020: [3, 4]})

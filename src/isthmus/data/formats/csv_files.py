@@ -25,12 +25,12 @@ from isthmus.data.csv_options import (
     how_to_mark_missing,
     is_number,
     labels_there,
+    misread_numbers,
     plain_cells,
     plain_marks,
     text_of_dates,
 )
 from isthmus.data.formats.csv_text import as_utf8, check_header, check_no_row, skip_to_header
-from isthmus.data.notation import misread_numbers
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.errors import DataError
 
@@ -199,8 +199,8 @@ class CsvFile:
             convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
         )
 
-    def warnings(self, schema: Schema | None = None) -> list[str]:
-        """Return a warning about each option that applies to nothing in the table read.
+    def warnings(self, frame: pd.DataFrame, schema: Schema | None = None) -> list[str]:
+        """Return a warning about each option that applies to nothing, and about misread numbers.
 
         Where a column's type is decided already, by `schema`, a cell that is written in another
         way is an error, and a short file may well hold none; a missing value is a number then.
@@ -208,7 +208,9 @@ class CsvFile:
         cells = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
         values, found = self.options.notation, self.matched
         columns = {f"{one}={values[one]!r}": n for one, n in found.items() if one != "na"}
-        return [
+        start = self._content[: 2**16]
+        misread = misread_numbers(frame, self.cells, start, self.options, fitting=schema is None)
+        return [f"{self.path}: {one}" for one in misread] + [
             f"{self.path}: {option} applies to none of its {what}; check how the file writes it, "
             "or leave it out"
             for what, counts in (("cells", cells), ("columns", columns))
@@ -478,9 +480,7 @@ def read_csv_file(
             file.matched["na"][one] += int((frame[label] == one).sum())
         frame[label] = labels_there(frame[label], path, normal, options.na)
     held, matched = None if content is None else file, file.matched
-    stated = options.thousands is not None or options.decimal != "."
-    misread = misread_numbers(frame, None if stated else file.cells, fitting=schema is None)
-    for message in file.warnings(schema) + [f"{path}: {one}" for one in misread]:
+    for message in file.warnings(frame, schema):
         warnings.warn(message, stacklevel=2)
 
     def again(read: Callable[[CsvFile], Any]) -> Any:
