@@ -142,7 +142,7 @@ def test_keys_are_text_as_written_and_no_features(csv):
     assert list(data.X) == ["width"]
     assert data.keys["id"].tolist() == ["001", "1", "NA"]
     with pytest.raises(DataError, match=r"has no column 'idd'; did you mean 'id'\?"):
-        load(csv(frame), keys=["idd"])
+        load(csv(frame), keys=["idd"], category=["id"])
 
 
 def test_columns_unknown_at_fit_are_carried_along(csv):

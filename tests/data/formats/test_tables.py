@@ -619,6 +619,7 @@ def test_codes_with_leading_zeros_are_warned_of_at_fit(csv, cells, codes):
         load(path, schema=load(path).schema)
         load(path, category=["code"])
         load(path, keys=["code"])
+        load(path, drop=["code"])
     assert ["--category code" in str(one.message) for one in issued] == codes * [True]
 
 

@@ -319,8 +319,9 @@ def load_table(
     DataError
         See `dataset_from_frame` and `read_table`.
     """
+    text = [*category, *columns.get("drop", ())]  # what is dropped need not be numbers
     frame, where = read_table(
-        path, label=label, normal=normal, keys=keys, text=category, schema=schema, csv=csv
+        path, label=label, normal=normal, keys=keys, text=text, schema=schema, csv=csv
     )
     return dataset_from_frame(
         frame,

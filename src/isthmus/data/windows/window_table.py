@@ -265,7 +265,7 @@ def load_long_table(
     """
     names = [*keys, *cutting.groups]
     frame, where = read_table(
-        path, label=label, normal=cutting.normal, keys=names, as_written=False, csv=csv
+        path, label=label, normal=cutting.normal, keys=names, text=drop, as_written=False, csv=csv
     )
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
