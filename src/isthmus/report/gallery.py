@@ -413,5 +413,6 @@ def _rows(lines: list[tuple[str, str]], n_columns: int) -> Markup:
         for name, value in lines
     )
     more = n_columns - len(lines)
-    rest = Markup("<p>and {} more columns</p>").format(more) if more > 0 else Markup("")
+    more_columns = Markup("<p>and {} more column{}</p>").format(more, "s" * (more > 1))
+    rest = more_columns if more > 0 else Markup("")
     return Markup('<div class="instance row"><dl>{}</dl>{}</div>').format(items, rest)
