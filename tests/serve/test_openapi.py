@@ -50,7 +50,10 @@ def _without_lengths(body):
     for one in body.get("anyOf", [body]):
         one["properties"]["instances"].pop("maxItems")
         if "labels" in one["properties"]:
-            # Nor can it say that two lists are of one length.
+            # Nor can it say that two lists are of one length, or that labels hold "normal".
+            stated = "normal" in one["properties"]
+            one["properties"]["normal"] = {"const": 1} if stated else {"not": {}}
+            one["properties"]["labels"] |= {"contains": {"const": 1}} if stated else {}
             one["properties"]["labels"] |= {"maxItems": 2, "minItems": 2}
             one["properties"]["instances"] |= {"maxItems": 2, "minItems": 2}
 
