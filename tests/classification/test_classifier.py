@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
 from isthmus.classification import MLPHead, StandardisedHead, build_head, check_labels, mlp
-from isthmus.errors import CalibrationError, DataError, DataWarning, FrozenError
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError, DataWarning, FrozenError
 from isthmus.networks import digest, read_weights
 from isthmus.training import derived_seed, draw_seed
 
@@ -237,6 +238,21 @@ def test_no_weight_and_no_running_statistic_of_the_encoder_changes(head, normali
     after = normalised_fit.encoder_.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert classifier.encoder_digest_ == normalised_fit.digest_
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("rejection_rate", 0.2), ("head", "neighbours"), ("calibration", "cross")],
+)
+def test_a_parameter_set_after_the_fit_is_said_not_to_count(parameter, value, image_fit, labelled):
+    classifier = CodeClassifier(image_fit, random_state=0).fit(*labelled)
+    before = classifier.predict(labelled[0])
+    classifier.set_params(**{parameter: value})
+    with pytest.warns(CalibrationWarning, match=f"{parameter}=.* was set after the fit.*fit again"):
+        np.testing.assert_array_equal(classifier.predict(labelled[0]), before)
+    with warnings.catch_warnings(action="error", category=CalibrationWarning):
+        classifier.set_params(**{parameter: getattr(CodeClassifier(image_fit), parameter)})
+        classifier.predict(labelled[0])
 
 
 class Trespasser(ClassifierMixin, BaseEstimator):

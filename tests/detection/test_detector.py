@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from isthmus import AnomalyDetector, Autoencoder
+from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
 from isthmus.cli.options import detector_facts
 from isthmus.data.windows import overlapping_stride, windows
 from isthmus.detection import LABEL_FREE
@@ -139,11 +139,36 @@ def test_setting_a_rate_moves_the_threshold_alone(detector_fit, encoder, gaussia
     detector.set_false_alarm_rate(0.2)
 
     changed = {name for name, value in vars(detector).items() if value is not before[name]}
-    assert changed == {"false_alarm_rate", "false_alarm_rate_", "offset_"}
+    assert changed == {"false_alarm_rate", "false_alarm_rate_", "offset_", "parameters_at_fit_"}
     again = AnomalyDetector(encoder, false_alarm_rate=0.2, calibration="split", random_state=0)
     again.fit(gaussians(300, 1))
     assert detector.offset_ == again.offset_ > before["offset_"]
     np.testing.assert_array_equal(detector.predict(new), again.predict(new))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "fix"),
+    [
+        ("false_alarm_rate", 0.2, r"call set_false_alarm_rate\(0.2\), or fit again"),
+        ("method", "mahalanobis", "; fit again"),
+        ("missing", "error", "; fit again"),
+    ],
+)
+def test_a_parameter_set_after_the_fit_is_said_not_to_count(
+    parameter, value, fix, detector_fit, new, gaussians, tmp_path
+):
+    save_bundle(tmp_path / "bundle", detector_fit.encoder_, {"normal": detector_fit})
+    loaded = load_bundle(tmp_path / "bundle").heads["normal"]
+    for detector in (copy_of(detector_fit), loaded):
+        before = detector.predict(new)
+        detector.set_params(**{parameter: value})
+        with pytest.warns(CalibrationWarning, match=f"{parameter}=.*set after the fit.*{fix}"):
+            np.testing.assert_array_equal(detector.predict(new), before)
+        with warnings.catch_warnings(action="error", category=CalibrationWarning):
+            if parameter == "false_alarm_rate":
+                decided = detector.set_false_alarm_rate(value).predict(new)
+                assert (decided == -1).sum() > (before == -1).sum()
+            detector.fit(gaussians(300, 1)).predict(new)
 
 
 def test_a_rate_that_cannot_be_held_changes_nothing(detector_fit):

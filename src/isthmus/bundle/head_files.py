@@ -88,7 +88,8 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         **({"by_group": by_group.state()} if by_group else {}),
         **({"left_out": bounded.left_out} if bounded else {}),
     }
-    rate, random_state = detector.false_alarm_rate, detector.random_state
+    at_fit, random_state = detector.parameter_at_fit, detector.random_state
+    rate = at_fit("false_alarm_rate")
     return {
         "method": detector.method_,
         "false_alarm_rate": float(detector.false_alarm_rate_),
@@ -102,13 +103,13 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         "head_weight": detector.head_weight_,
         **({} if detector.normal_ is None else {"normal": detector.normal_}),
         "parameters": {
-            "method": detector.method,
+            "method": at_fit("method"),
             "false_alarm_rate": rate if isinstance(rate, str) else float(rate),
-            "calibration": detector.calibration,
+            "calibration": at_fit("calibration"),
             # A generator cannot be rebuilt from a file, and its draw is in the reference set.
             "random_state": int(random_state) if isinstance(random_state, Integral) else None,
             **_time_parameters(detector),
-            **({"contamination": detector.contamination} if bounded else {}),
+            **({"contamination": at_fit("contamination")} if bounded else {}),
         },
         "state": write_state(folder / ARRAYS, state),
         **({"points": detector.point_facts_} if detector.point_calibration_ else {}),
@@ -136,8 +137,8 @@ def _time_parameters(detector: AnomalyDetector) -> dict[str, Any]:
     if detector.point_calibration_ is None:
         return {}
     names = ("false_alarms", "merge_gap", "min_length", "causal")
-    by_group = {"by_group": True} if detector.by_group else {}
-    return {name: getattr(detector, name) for name in names} | by_group
+    by_group = {"by_group": True} if detector.parameter_at_fit("by_group") else {}
+    return {name: detector.parameter_at_fit(name) for name in names} | by_group
 
 
 def read_detector(folder: Path, facts: dict[str, Any], encoder: InstanceEncoder) -> AnomalyDetector:
@@ -180,6 +181,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: InstanceEncoder)
             detector.point_calibration_ = PointCalibration.from_state(state["points"])
             detector.point_facts_ = facts["points"]
             detector.point_threshold_ = _number(facts["points"], "threshold")
+        detector.record_parameters()
     except (KeyError, TypeError) as error:
         raise BundleError(
             f"the detector in {folder} is damaged: {error} is missing or of the wrong type; "
@@ -214,10 +216,11 @@ def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
     -------
     dict
     """
-    if detector.missing == "ignore":
+    policy = detector.parameter_at_fit("missing")
+    if policy == "ignore":
         return {}
     penalty = detector.missing_penalty_
-    facts: dict[str, Any] = {"missing": detector.missing}
+    facts: dict[str, Any] = {"missing": policy}
     if penalty is not None:
         columns = np.flatnonzero(penalty.columns).tolist()
         facts["missing_penalty"] = {"columns": columns, "amount": penalty.amount}

@@ -206,6 +206,7 @@ def read_classifier(
     if facts["rejecter"] is not None:
         classifier.rejecter_ = read_detector(folder / REJECTER, facts["rejecter"], encoder)
         restore_binding(classifier.rejecter_, facts["rejecter"])
+    classifier.record_parameters()
     return classifier
 
 

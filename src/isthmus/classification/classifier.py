@@ -151,6 +151,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     (50, 1387)
     """
 
+    parameters_of_fit = ("head", "rejection_rate", "calibration")
+
     def __init__(
         self,
         encoder: InstanceEncoder,
@@ -223,6 +225,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
             store = sample.has_row_hashes  # by which later labels are matched to instances
             with task.subtask("fit-head"):
                 self._fit_head(self._labelled(sample, y, hashed=store), store=store)
+        self.record_parameters()
         return self
 
     @isolated_from_host()
@@ -317,9 +320,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
         self.check_encoder_unchanged()
-        return self.standardised_head_.predict_proba(
-            encode_cached(self.encoder_, X, self.cache_dir)
-        )
+        codes = encode_cached(self.encoder_, X, self.cache_dir)
+        return self.standardised_head_.predict_proba(codes)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of labelled instances whose class is predicted.
@@ -461,21 +463,18 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         if self.calibration is not None:
             self._set_calibration(self.calibration, *found)
             self._count_seen(labelled.hashes[held if self.calibration == "split" else rows])
+        lost = ""
         if self.calibration is not None and before == "held out":
-            warnings.warn(
-                "the head is another one now, and the instances given to calibrate no longer "
-                f"count: parts of its labels calibrate (calibration={self.calibration!r}); call "
-                "calibrate(X, y) again, with labelled instances that it was not fitted on",
-                CalibrationWarning,
-                stacklevel=3,
-            )
+            how = f"parts of its labels calibrate (calibration={self.calibration!r})"
+            lost = f"and the instances given to calibrate no longer count: {how}"
         elif self.calibration is None and before is not None:
-            warnings.warn(
-                "the head is another one now, and is no longer calibrated; call calibrate(X, y) "
-                "again, with labelled instances that it was not fitted on",
-                CalibrationWarning,
-                stacklevel=3,
+            lost = "and is no longer calibrated"
+        if lost:
+            message = (
+                f"the head is another one now, {lost}; call calibrate(X, y) again, with labelled "
+                "instances that it was not fitted on"
             )
+            warnings.warn(message, CalibrationWarning, stacklevel=3)
 
     def _fit_rejecter(self, X: Any, rate: float) -> AnomalyDetector:
         check_rate(rate, "rejection_rate")

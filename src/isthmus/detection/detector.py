@@ -69,6 +69,8 @@ from isthmus.errors import DataError, FrozenError
 from isthmus.training import as_fit_task, draw_seed
 
 METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
+#: Parameters that count again whenever labels or rows are added.
+OF_REFIT = ("method", "false_alarm_rate", "false_alarms", "missing", "causal")
 
 
 class AnomalyDetector(
@@ -219,6 +221,8 @@ class AnomalyDetector(
     [1, -1]
     """
 
+    parameters_of_fit = (*OF_REFIT, "calibration", "normal", "by_group", "contamination")
+
     def __init__(
         self,
         encoder: InstanceEncoder,
@@ -360,6 +364,7 @@ class AnomalyDetector(
         else:
             self.encoder_.warn_about_repeated_rows(X)
         self._fit_on_reference_set()
+        self.record_parameters()
         return self
 
     @isolated_from_host()
@@ -445,6 +450,7 @@ class AnomalyDetector(
                 fitted, *of_rows, training, rows, scores, -self.offset_, reference_set.seed
             )
         self._calibrate_points(list(zip(found.rows, found.scores, strict=True)))
+        self.record_parameters(*OF_REFIT)
 
     def _without_excess(
         self, scores: np.ndarray, rows: np.ndarray, score: Score

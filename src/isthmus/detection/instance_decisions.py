@@ -45,7 +45,8 @@ class DecisionsMixin:
     false_alarm_rate: float | Literal["auto"]
     false_alarm_rate_: float
     false_alarms: str | None
-    missing: Literal["unusual", "ignore", "error"]
+    record_parameters: Callable[..., None]
+    parameter_at_fit: Callable[[str], Any]
     offset_: float
     check_encoder_unchanged: Callable[[], None]
     _set_point_threshold: Callable[[float | Literal["auto"]], None]
@@ -78,6 +79,7 @@ class DecisionsMixin:
             if self.point_calibration_ is not None:
                 self.false_alarms = None
                 self._set_point_threshold(rate)
+            self.record_parameters("false_alarm_rate", "false_alarms")
         return self
 
     @isolated_from_host()
@@ -428,7 +430,11 @@ class DecisionsMixin:
 
     def _scores(self, features: Features) -> np.ndarray:
         penalty = self.missing_penalty_
-        if self.missing == "error" and penalty is not None and features.missing is not None:
+        if (
+            self.parameter_at_fit("missing") == "error"
+            and penalty is not None
+            and features.missing is not None
+        ):
             check_complete(features.missing & penalty.columns, self.encoder_.schema_.columns)
         return anomaly_scores(self.fitted_score_, features, penalty)
 

@@ -44,6 +44,8 @@ class PointDetectionMixin:
     false_alarms: str | None
     merge_gap: int | Literal["auto"]
     min_length: int
+    record_parameters: Callable[..., None]
+    parameter_at_fit: Callable[[str], Any]
     causal: bool
     by_group: bool
     check_encoder_unchanged: Callable[[], None]
@@ -169,7 +171,9 @@ class PointDetectionMixin:
             See `alarms`.
         """
         return decisions.alarms(
-            merge_gap=self._merge_gap(), min_length=self.min_length, causal=self.causal
+            merge_gap=self._merge_gap(),
+            min_length=self.min_length,
+            causal=self.parameter_at_fit("causal"),
         )
 
     @isolated_from_host()
@@ -204,6 +208,7 @@ class PointDetectionMixin:
             self.false_alarms = str(rate)
             self.false_alarm_rate = "auto"
             self._set_point_threshold(self.false_alarm_rate)
+            self.record_parameters("false_alarm_rate", "false_alarms")
         return self
 
     def _check_false_alarms(self, *, by_point: bool, grouped: bool) -> None:

@@ -1,4 +1,5 @@
 from .active_learning import MAX_GROUPED as MAX_GROUPED
+from .active_learning import find_known_rows as find_known_rows
 from .active_learning import first_suggestions as first_suggestions
 from .active_learning import most_informative as most_informative
 from .active_learning import most_typical as most_typical
@@ -18,7 +19,6 @@ from .instance_codes import count_empty_rows as count_empty_rows
 from .instance_codes import data_fingerprint as data_fingerprint
 from .instance_codes import encode_cached as encode_cached
 from .instance_codes import encoder_identity as encoder_identity
-from .instance_codes import find_known_rows as find_known_rows
 from .instance_codes import fit_if_not_trained as fit_if_not_trained
 from .instance_codes import identity_in_manifest as identity_in_manifest
 from .instance_codes import is_fitted as is_fitted

@@ -1,4 +1,4 @@
-"""Which instances to look at next."""
+"""Which instances to label next, and which of those labelled a head has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from isthmus._core import shown
+from isthmus.autoencoder import TrainingRowHashes
+from isthmus.data.preprocessing import issue_warnings
 from isthmus.errors import DataError
 
 #: So many times more instances than asked for are considered, the most doubtful first.
@@ -240,3 +242,40 @@ def suggested_classes(head: Any, codes: np.ndarray, n: int) -> pd.DataFrame:
 def _check_number(n: int) -> None:
     if n < 1:
         raise ValueError(f"got n={shown(n)}, expected 1 or more")
+
+
+def find_known_rows(known: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Return which labelled instances are rows that a head has, and not others that equal them.
+
+    A label of a row that the head has replaces that of all rows that equal it. In a table whose
+    rows repeat, as of counts, labels of a few new rows would so replace those of most others.
+
+    Parameters
+    ----------
+    known : uint64 array of shape (m,)
+        Hashes of the rows of the head, see `row_hashes`.
+    hashes : uint64 array of shape (n,)
+        Of the instances.
+
+    Returns
+    -------
+    boolean array of shape (n,)
+        Where rows repeat, none unless more are equal than those of new rows are by chance.
+
+    Warns
+    -----
+    DataWarning
+        When instances count as new that equal a row.
+    """
+    rows = TrainingRowHashes.from_hashes(known)
+    equal = rows.overlap(hashes)
+    found = equal if rows.identify else rows.trained_on(hashes)
+    if n := int((equal & ~found).sum()):
+        issue_warnings(
+            [
+                f"{n:,} of {len(hashes):,} labelled instances equal rows that the head has, as new "
+                "rows of a table whose rows repeat do: they count as new ones, and those rows keep "
+                "their labels; to change labels fit again"
+            ]
+        )
+    return found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -17,13 +19,13 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import LearnedTable, user_path, write_bytes
-from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes, read_on_rank_zero
+from isthmus._core import LearnedTable, shown, user_path, write_bytes
+from isthmus.autoencoder import InstanceEncoder, read_on_rank_zero
 from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
 from isthmus.data.formats import read_npy
 from isthmus.data.preprocessing import describe_empty_rows, issue_warnings
 from isthmus.data.streaming import MAX_SAMPLED, Stream
-from isthmus.errors import DataError, FrozenError
+from isthmus.errors import CalibrationWarning, DataError, FrozenError
 from isthmus.training import FitCallbacksMixin, draw_seed
 
 RandomState = int | np.random.RandomState | None
@@ -93,6 +95,9 @@ class FrozenEncoderMixin(FitCallbacksMixin, LearnedTable, BaseEstimator):
     encoder: Any
     encoder_: InstanceEncoder
     encoder_digest_: str
+    #: Parameters from which `fit` learns what decides.
+    parameters_of_fit: ClassVar[tuple[str, ...]] = ()
+    parameters_at_fit_: Mapping[str, Any] = MappingProxyType({})
 
     def __sklearn_clone__(self) -> Self:
         # A fitted encoder is shared and not cloned, as by sklearn.frozen.FrozenEstimator.
@@ -108,6 +113,9 @@ class FrozenEncoderMixin(FitCallbacksMixin, LearnedTable, BaseEstimator):
 
     def set_params(self, **parameters: Any) -> Self:
         """Set parameters; those of a fitted encoder are refused.
+
+        As in scikit-learn they count from the next fit on. A fitted head that is asked to decide
+        before warns that its decisions are those of the parameters it was fitted with.
 
         Parameters
         ----------
@@ -175,6 +183,43 @@ class FrozenEncoderMixin(FitCallbacksMixin, LearnedTable, BaseEstimator):
                     "was called: fit the head again, or load the bundle again (isthmus.load_bundle)"
                 )
         encoder.check_frozen(quick=True)
+        self._warn_of_new_parameters()
+
+    def record_parameters(self, *names: str) -> None:
+        """Record the values of parameters from which what decides was just learned.
+
+        Parameters
+        ----------
+        *names : str
+            None: all of `parameters_of_fit`.
+        """
+        given = {name: getattr(self, name) for name in names or self.parameters_of_fit}
+        self.parameters_at_fit_ = {**self.parameters_at_fit_, **given}
+
+    def parameter_at_fit(self, name: str) -> Any:
+        """Return a parameter as decisions rest on it, also where it has been set anew since.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        object
+        """
+        return self.parameters_at_fit_.get(name, getattr(self, name))
+
+    def _warn_of_new_parameters(self) -> None:
+        for name, before in self.parameters_at_fit_.items():
+            now = getattr(self, name)
+            if now is before or now == before:
+                continue
+            how = f"call set_{name}({shown(now)}), or " if hasattr(self, f"set_{name}") else ""
+            message = (
+                f"{name}={shown(now)} was set after the fit and does not count until the next: "
+                f"decisions are those of {name}={shown(before)}; {how}fit again"
+            )
+            warnings.warn(message, CalibrationWarning, stacklevel=4)
 
 
 def encoder_identity(encoder: InstanceEncoder) -> str:
@@ -281,43 +326,6 @@ def row_hashes(encoder: InstanceEncoder, instances: Instances) -> np.ndarray:
     """
     check_encoder(encoder, instances)
     return instances.row_hashes(encoder.row_hashes)
-
-
-def find_known_rows(known: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Return which labelled instances are rows that a head has, and not others that equal them.
-
-    A label of a row that the head has replaces that of all rows that equal it. In a table whose
-    rows repeat, as of counts, labels of a few new rows would so replace those of most others.
-
-    Parameters
-    ----------
-    known : uint64 array of shape (m,)
-        Hashes of the rows of the head, see `row_hashes`.
-    hashes : uint64 array of shape (n,)
-        Of the instances.
-
-    Returns
-    -------
-    boolean array of shape (n,)
-        Where rows repeat, none unless more are equal than those of new rows are by chance.
-
-    Warns
-    -----
-    DataWarning
-        When instances count as new that equal a row.
-    """
-    rows = TrainingRowHashes.from_hashes(known)
-    equal = rows.overlap(hashes)
-    found = equal if rows.identify else rows.trained_on(hashes)
-    if n := int((equal & ~found).sum()):
-        issue_warnings(
-            [
-                f"{n:,} of {len(hashes):,} labelled instances equal rows that the head has, as new "
-                "rows of a table whose rows repeat do: they count as new ones, and those rows keep "
-                "their labels; to change labels fit again"
-            ]
-        )
-    return found
 
 
 def encode_cached(
