@@ -19,6 +19,7 @@ from isthmus import (
     load_bundle,
     save_bundle,
 )
+from isthmus.errors import DataError
 from isthmus.report import write_report
 from isthmus.report.gallery import Gallery
 
@@ -274,6 +275,28 @@ def test_without_data_it_tells_of_the_encoder(press, folder):
 
     assert (facts["data"], facts["changes"], facts["classes"]) == (None, None, [])
     assert facts["about"]["digest"] == press.encoder.digest_
+
+
+@pytest.mark.parametrize("name", ["table.json", "table.md"])
+def test_no_file_of_another_is_written_over(name, tmp_path, press):
+    theirs = tmp_path / name
+    theirs.write_text('{"mine": 1}')
+    with pytest.raises(DataError, match=f"{name} is there and is not of a report.*-o"):
+        write_report(press, tmp_path / "table.html")
+    assert theirs.read_text() == '{"mine": 1}' and [*tmp_path.iterdir()] == [theirs]
+    with pytest.raises(DataError, match="expected a name such as .*table.html"):
+        write_report(press, theirs)
+
+
+def test_a_report_replaces_the_earlier_one(tmp_path):
+    encoder = Autoencoder(1, max_epochs=1).fit(np.random.default_rng(0).normal(size=(50, 3)))
+    save_bundle(tmp_path / "press", encoder)
+    first, second = (
+        write_report(tmp_path / "press", tmp_path / "report.html", command=command)
+        for command in ("first", "second")
+    )
+    assert first["command"] == "first"
+    assert json.loads((tmp_path / "report.json").read_text())["command"] == second["command"]
 
 
 def test_wrong_words_are_named_with_the_fix(press, folder):

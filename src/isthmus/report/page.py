@@ -26,6 +26,7 @@ from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
 from isthmus.detection import as_duration
+from isthmus.errors import DataError
 from isthmus.plots import (
     fix_layout,
     plot_baseline_comparison,
@@ -52,6 +53,9 @@ from isthmus.report.wording import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: How the files beside a page begin.
+FIRST_BYTES = {".json": b'{\n  "summary": ', ".md": b"# isthmus report\n"}
 
 
 def to_markdown(facts: dict[str, Any]) -> str:
@@ -403,7 +407,8 @@ def write_report(
     Raises
     ------
     DataError, SchemaError
-        When the data does not fit the encoder, or has a test part and `test_fraction` is given.
+        When the data does not fit the encoder, or has a test part and `test_fraction` is given, or
+        `path` ends in `.json` or `.md`, or a file of that name beside it is not of a report.
     MissingExtraError
         When matplotlib or jinja2 is not installed.
 
@@ -422,6 +427,7 @@ def write_report(
     """
     require("jinja2", extra="report", purpose="writing a report")
     check_writable(path)
+    check_beside(user_path(path))
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
     seed = options.get("seed", 0)
@@ -449,3 +455,33 @@ def write_report(
         write_json(target.with_suffix(".json"), facts)
         write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))
     return facts
+
+
+def check_beside(target: Path) -> None:
+    """Check that what is written beside a page replaces no file but that of an earlier report.
+
+    Parameters
+    ----------
+    target : Path
+        Of the page.
+
+    Raises
+    ------
+    DataError
+    """
+    for suffix, start in FIRST_BYTES.items():
+        beside = target.with_suffix(suffix)
+        if beside == target:
+            raise DataError(
+                f"got {target} for the page, expected a name such as {target.with_suffix('.html')}:"
+                f" the report as {suffix} is written beside it"
+            )
+        if beside.is_file():
+            with beside.open("rb") as file:
+                found = file.read(len(start))
+            if found != start:
+                raise DataError(
+                    f"{beside} is there and is not of a report: that of {target} would be written "
+                    "over it; choose another path for the page (on the command line -o), or move "
+                    "the file away"
+                )
