@@ -283,7 +283,8 @@ def test_no_file_of_another_is_written_over(name, tmp_path, press):
     theirs.write_text('{"mine": 1}')
     with pytest.raises(DataError, match=f"{name} is there and is not of a report.*-o"):
         write_report(press, tmp_path / "table.html")
-    assert theirs.read_text() == '{"mine": 1}' and [*tmp_path.iterdir()] == [theirs]
+    assert theirs.read_text() == '{"mine": 1}'
+    assert [*tmp_path.iterdir()] == [theirs]
     with pytest.raises(DataError, match="expected a name such as .*table.html"):
         write_report(press, theirs)
 
