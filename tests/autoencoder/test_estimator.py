@@ -313,6 +313,13 @@ def test_column_names_are_remembered(frame_fit, frame):
     assert frame_fit.n_features_in_ == 13
 
 
+def test_columns_may_be_named_by_numbers_and_by_text():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[0, "hue", 1])
+    encoder = Autoencoder(max_epochs=1, random_state=0).fit(X)
+    assert encoder.feature_names_in_.tolist() == ["0", "hue", "1"]
+    np.testing.assert_array_equal(encoder.transform(X[["hue", 1, 0]]), encoder.transform(X))
+
+
 def test_columns_are_matched_by_name(frame_fit, frame):
     backwards = frame[frame.columns[::-1]]
 

@@ -320,7 +320,10 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
             if isinstance(X, pd.DataFrame):
                 self.schema_ = Schema.learn(X)
-                validate_data(self, X, skip_check_array=True)  # keeps names and number of columns
+                # It keeps names and number of columns, and refuses names of which some are text.
+                texts = any(isinstance(name, str) for name in X.columns)
+                named = X.iloc[:0].rename(columns=str) if texts else X
+                validate_data(self, named, skip_check_array=True)
                 X = self.schema_.check(X)
             else:
                 X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite="allow-nan")
