@@ -418,9 +418,10 @@ class MonitorState:
         if self.share is not None and self.interval is not None:
             low, high = (100 * bound for bound in self.interval)
             interval = f"{100 * self.share:.3g} % (95 % interval {low:.3g} to {high:.3g} %)"
-            asked = f"asked for at most {100 * self.rate:g} % of normal rows"
+            rate = f"at most {100 * self.rate:g} % of the normal rows"
             lines.append(
-                f"{self.alarms:,} alarms: {interval}, {asked}"
+                f"{self.alarms:,} alarms: {interval} of all rows, true anomalies among them; the "
+                f"promise is {rate}"
                 if self.block == 1
                 else f"{self.alarms:,} blocks with an abnormal time point: {interval}"
             )
