@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,8 +32,6 @@ _NUMBER = r"^[+-]?(?i:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity
 # Of numbers below a million a point that may part thousands, and those that have none.
 _PARTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _UP_TO_999 = re.compile(r"[+-]?(0|[1-9]\d{0,2})")
-#: From so many whole numbers on, all of which are dates, they are no quantity.
-_MIN_DAYS = 20
 _TOO_SHORT_FOR_A_DATE = "^[0-9]{1,7}$"
 
 
@@ -260,6 +258,35 @@ def text_of_dates(column: Any) -> Any:
     return column if pa.types.is_string(column.type) else None
 
 
+def parts_thousands(texts: Sequence[str]) -> bool:
+    """Return whether points part thousands in cells that are all numbers as they stand.
+
+    Whole numbers of up to three digits stand beside numbers with three digits behind a point. With
+    decimals of a fixed number the first would have them too, as 754.000; otherwise some of the
+    second would have fewer, and none would end in 0. Three such numbers are needed, or 30 where
+    none ends in 0.
+
+    Parameters
+    ----------
+    texts : sequence of str
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> parts_thousands(["754", "1.261", "2.450", "12.300"])
+    True
+    >>> parts_thousands(["754", "1.261", "2.45", "12.3"])
+    False
+    """
+    parted = [text for text in texts if _PARTED.fullmatch(text)]
+    n_whole = sum(_UP_TO_999.fullmatch(text) is not None for text in texts)
+    enough = 3 if any(text.endswith("0") for text in parted) else 30
+    return len(parted) >= enough and n_whole > 0 and len(parted) + n_whole == len(texts)
+
+
 def labels_there(
     cells: pd.Series, path: Path | str, normal: str | None = None, na: Sequence[str] = ()
 ) -> pd.Series:
@@ -382,110 +409,3 @@ def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     if kind == "truth":
         return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
     return as_labels(column)
-
-
-def parts_thousands(texts: Sequence[str]) -> bool:
-    """Return whether points part thousands in cells that are all numbers as they stand.
-
-    Whole numbers of up to three digits stand beside numbers with three digits behind a point. With
-    decimals of a fixed number the first would have them too, as 754.000; otherwise some of the
-    second would have fewer, and none would end in 0. Three such numbers are needed, or 30 where
-    none ends in 0.
-
-    Parameters
-    ----------
-    texts : sequence of str
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> parts_thousands(["754", "1.261", "2.450", "12.300"])
-    True
-    >>> parts_thousands(["754", "1.261", "2.45", "12.3"])
-    False
-    """
-    parted = [text for text in texts if _PARTED.fullmatch(text)]
-    n_whole = sum(_UP_TO_999.fullmatch(text) is not None for text in texts)
-    enough = 3 if any(text.endswith("0") for text in parted) else 30
-    return len(parted) >= enough and n_whole > 0 and len(parted) + n_whole == len(texts)
-
-
-def misread_numbers(
-    frame: pd.DataFrame,
-    cells: Callable[[str], pd.Series],
-    start: bytes,
-    options: CsvOptions,
-    *,
-    fitting: bool,
-) -> list[str]:
-    """Return a warning about each column of numbers that are probably others, dates or codes.
-
-    Points of a column that part thousands (see `parts_thousands`); and at fit 20 whole numbers or
-    more that are all dates from 1900 to 2099, written as 20240517, and whole numbers of three
-    digits or more with leading zeros.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As read.
-    cells : callable
-        Returns the cells of a column as they are written.
-    start : bytes
-        Of the file: leading zeros are looked for where there are some.
-    options : CsvOptions
-        Where they state a mark, a point is none that parts thousands unstated.
-    fitting : bool
-        Whether no model has fixed yet what a column holds.
-
-    Returns
-    -------
-    list of str
-    """
-    found, points = [], options.thousands is None and options.decimal == "."
-    zeros = re.search(rb'[\s,;|"]0[0-9]{2,}[\s,;|"]', start) is not None
-    for name, column in frame.items():
-        values = column.dropna().to_numpy() if column.dtype.kind in "if" else np.empty(0)
-        first = values[:1000]  # of most columns these suffice
-        whole = all((one == np.round(one)).all() for one in (first, values))
-        if not len(values) or not (whole or points):
-            continue
-        if column.dtype.kind == "i" and fitting and _are_days(first) and _are_days(values):
-            found.append(
-                f"column {name!r} holds {values[0]} and the like, which are dates, and are read as "
-                "numbers; read the file with date_format='%Y%m%d' (on the command line "
-                "--date-format %Y%m%d)"
-            )
-        elif whole and fitting and zeros:
-            texts = cells(str(name)).dropna().map(str.strip)
-            if len(codes := texts[texts.str.fullmatch(r"0\d{2,}")]):
-                found.append(
-                    f"column {name!r} holds {codes.iloc[0]!r} and the like, with leading zeros as "
-                    "codes have, and is learned as a quantity; for codes pass "
-                    f"category=[{name!r}] (on the command line --category {shlex.quote(str(name))})"
-                )
-        if not points or column.dtype.kind == "i":
-            continue
-        if all((np.round(one, 3) == one).all() for one in (first, values)):
-            listed = [one for one in map(str.strip, cells(str(name)).dropna()) if is_number(one)]
-            if parts_thousands(listed):
-                parted = next(one for one in listed if "." in one)
-                beside = next(one for one in listed if "." not in one)
-                found.append(
-                    f"column {name!r} holds {parted!r} beside {beside!r}: the point is read as a "
-                    "decimal mark, and seems to part thousands; for "
-                    f"{parted.replace('.', '')} read the file with decimal=',', thousands='.' (on "
-                    "the command line --decimal , --thousands .)"
-                )
-    return found
-
-
-def _are_days(values: np.ndarray) -> bool:
-    """Return whether whole numbers are dates such as 20240517, ten or more of them."""
-    if len(values) < _MIN_DAYS or values.min() < 1900_01_01 or values.max() > 2099_12_31:
-        return False
-    days = np.unique(values)
-    read = pd.to_datetime(pd.Series(days.astype(str)), format="%Y%m%d", errors="coerce")
-    return len(days) >= _MIN_DAYS // 2 and bool(read.notna().all())

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 #: Names and abbreviations of months, as a pattern.
@@ -58,6 +59,19 @@ _FIXED = [
         (r"\d{1,2}:\d{2}:\d{2} [AP]M", "%I:%M:%S %p"),
     )
 ]
+# Of dates that no calendar has; 123-45-6789 and 99-45-77 are names.
+_YEAR = re.compile(r"^(?!\d{3}\D).*(?<!\d)(?:1[5-9]|2[01])\d{2}(?!\d)")
+# A number, a word and a number, as in the dates of many languages.
+_DATE_IN_WORDS = re.compile(
+    r"(\d{1,4})(?:st|nd|rd|th|er|º|ª)?(?:[ ./-]+(?:de |of )?)([^\W\d_]{3,12})\.?,?"
+    r"(?:[ ./-]+(?:de |del )?)'?(\d{2,4})(?:\s*г\.?)?(?:,?[ T]\d{1,2}:\d{2}.*)?",
+    re.IGNORECASE,
+)
+_WORD_DAY_YEAR = re.compile(
+    r"(?:[^\W\d_]{2,10}\.?,? )?([^\W\d_]{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})"
+)
+#: From so many whole numbers on, all of which are dates, they are no quantity.
+_MIN_DAYS = 20
 
 
 def date_formats(texts: Sequence[str], enough: float) -> list[str]:
@@ -162,6 +176,69 @@ def is_impossible_date(text: str) -> bool:
         return False
     formats = [one for candidates in _candidates({text: 1}, 1) for one in candidates]
     return not any(_count_read({text: 1}, one) for one in formats)
+
+
+def are_impossible_dates(counts: Counter[str], enough: float) -> bool:
+    """Return whether at least `enough` of texts, by number, are dates that no calendar has.
+
+    Examples
+    --------
+    >>> are_impossible_dates(Counter(["2023-02-30", "2023-13-01"]), 2)
+    True
+    """
+    # Ends at the first texts that are too many, as reading a date takes long.
+    tolerated = counts.total() - enough
+    for text, n in counts.items():
+        if not (_YEAR.search(text) and is_impossible_date(text)):
+            tolerated -= n
+            if tolerated < 0:
+                return False
+    return True
+
+
+def are_dates_in_words(counts: Counter[str], enough: float) -> bool:
+    """Return whether at least `enough` of texts, by number, are dates with a word for the month.
+
+    Examples
+    --------
+    >>> are_dates_in_words(Counter(["17 mai 2024", "1 juin 2024"]), 2)
+    True
+    """
+    found = [match for text in counts if (match := _DATE_IN_WORDS.fullmatch(text))]
+    words = {match[2].lower() for match in found}
+    days = [sorted((match[1], match[3]), key=len) for match in found]
+    if not found:
+        found = [match for text in counts if (match := _WORD_DAY_YEAR.fullmatch(text))]
+        words = {match[1].lower() for match in found}
+        days = [[match[2], match[3]] for match in found]
+    # Part numbers such as 12-ABC-34 have more words, or greater numbers.
+    dated = all(1 <= int(day) <= 31 and len(year) in (2, 4) for day, year in days)
+    n_found = sum(counts[match.string] for match in found)
+    return bool(found) and n_found >= enough and dated and len(words) <= 24
+
+
+def are_days(values: np.ndarray) -> bool:
+    """Return whether whole numbers are dates such as 20240517, ten or more of them.
+
+    Parameters
+    ----------
+    values : integer array of shape (n,)
+
+    Returns
+    -------
+    bool
+        False of fewer than 20, and of years before 1900 and after 2099.
+
+    Examples
+    --------
+    >>> are_days(np.arange(20240501, 20240531)), are_days(np.arange(20240599, 20240630))
+    (True, False)
+    """
+    if len(values) < _MIN_DAYS or values.min() < 1900_01_01 or values.max() > 2099_12_31:
+        return False
+    days = np.unique(values)
+    read = pd.to_datetime(pd.Series(days.astype(str)), format="%Y%m%d", errors="coerce")
+    return len(days) >= _MIN_DAYS // 2 and bool(read.notna().all())
 
 
 def _candidates(counts: Mapping[str, int], enough: float) -> Iterator[list[str]]:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from isthmus.data.csv_options import CsvOptions, in_words, is_number, plain_marks, read_with
+import numpy as np
+import pandas as pd
+
+from isthmus.data.csv_options import (
+    CsvOptions,
+    in_words,
+    is_number,
+    parts_thousands,
+    plain_marks,
+    read_with,
+)
 from isthmus.data.date_notation import (
     MONTHS,
+    are_dates_in_words,
+    are_days,
+    are_impossible_dates,
     date_formats,
-    is_impossible_date,
     mixed_notations,
 )
 
@@ -135,17 +148,6 @@ _MARK_FOR_MISSING = re.compile(
     r"\W+|\W*(?:n[./ ]?[ad]|none|null|nil|nan|missing|unknown|not available|k\.? ?a)\W*|#.*[!?]",
     re.IGNORECASE,
 )
-# Of dates that no calendar has; 123-45-6789 and 99-45-77 are names.
-_YEAR = re.compile(r"^(?!\d{3}\D).*(?<!\d)(?:1[5-9]|2[01])\d{2}(?!\d)")
-# A number, a word and a number, as in the dates of many languages.
-_DATE_IN_WORDS = re.compile(
-    r"(\d{1,4})(?:st|nd|rd|th|er|º|ª)?(?:[ ./-]+(?:de |of )?)([^\W\d_]{3,12})\.?,?"
-    r"(?:[ ./-]+(?:de |del )?)'?(\d{2,4})(?:\s*г\.?)?(?:,?[ T]\d{1,2}:\d{2}.*)?",
-    re.IGNORECASE,
-)
-_WORD_DAY_YEAR = re.compile(
-    r"(?:[^\W\d_]{2,10}\.?,? )?([^\W\d_]{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})"
-)
 
 
 def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -> str | None:
@@ -248,11 +250,11 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
             "numbers, and marks for missing values in most rows",
             "leave these empty, or name the mark with na= (on the command line --na)",
         )
-    if _are_impossible_dates(counts, enough):
+    if are_impossible_dates(counts, enough):
         return "dates that no calendar has", "correct them"
     if dates := mixed_notations(counts, enough):
         return f"dates in several notations ({', '.join(dates[:4])})", "write all as 2024-05-17"
-    if _are_dates_in_words(counts, enough):
+    if are_dates_in_words(counts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"
     return _unreadable_units(counts, enough)
 
@@ -261,31 +263,6 @@ def _are_mostly_missing(counts: Counter[str]) -> bool:
     others = [text for text in counts if not _WITH_MARKS.fullmatch(text)]
     n_numbers = len(counts) - len(others)
     return bool(others) and n_numbers > 1 and all(map(_MARK_FOR_MISSING.fullmatch, others))
-
-
-def _are_impossible_dates(counts: Counter[str], enough: float) -> bool:
-    # Ends at the first texts that are too many, as reading a date takes long.
-    tolerated = counts.total() - enough
-    for text, n in counts.items():
-        if not (_YEAR.search(text) and is_impossible_date(text)):
-            tolerated -= n
-            if tolerated < 0:
-                return False
-    return True
-
-
-def _are_dates_in_words(counts: Counter[str], enough: float) -> bool:
-    found = [match for text in counts if (match := _DATE_IN_WORDS.fullmatch(text))]
-    words = {match[2].lower() for match in found}
-    days = [sorted((match[1], match[3]), key=len) for match in found]
-    if not found:
-        found = [match for text in counts if (match := _WORD_DAY_YEAR.fullmatch(text))]
-        words = {match[1].lower() for match in found}
-        days = [[match[2], match[3]] for match in found]
-    # Part numbers such as 12-ABC-34 have more words, or greater numbers.
-    dated = all(1 <= int(day) <= 31 and len(year) in (2, 4) for day, year in days)
-    n_found = sum(counts[match.string] for match in found)
-    return bool(found) and n_found >= enough and dated and len(words) <= 24
 
 
 def _unreadable_units(counts: Counter[str], enough: float) -> tuple[str, str] | None:
@@ -402,3 +379,80 @@ def _units(texts: Sequence[str], enough: float) -> dict[str, Any]:
 def _are_numbers(found: Sequence[re.Match[str]], enough: float) -> bool:
     numbers = [match[1] + match[3] for match in found]
     return bool(_options(numbers)) or sum(map(is_number, numbers)) >= enough
+
+
+def misread_numbers(
+    frame: pd.DataFrame,
+    cells: Callable[[str], pd.Series],
+    start: bytes,
+    options: CsvOptions,
+    *,
+    fitting: bool,
+) -> list[str]:
+    """Return a warning about each column of numbers that are probably others, dates or codes.
+
+    Points of a column that part thousands (see `parts_thousands`); and at fit 20 whole numbers or
+    more that are all dates from 1900 to 2099, written as 20240517, and whole numbers of three
+    digits or more with leading zeros.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As read.
+    cells : callable
+        Returns the cells of a column as they are written.
+    start : bytes
+        Of the file: leading zeros are looked for where there are some.
+    options : CsvOptions
+        Where they state a mark, a point is none that parts thousands unstated.
+    fitting : bool
+        Whether no model has fixed yet what a column holds.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"size": [754.0, 1.261, 2.45, 12.3]})
+    >>> cells = {"size": pd.Series(["754", "1.261", "2.450", "12.300"])}
+    >>> found = misread_numbers(frame, cells.get, b"size", CsvOptions(), fitting=True)
+    >>> print(found[0].partition(":")[0])
+    column 'size' holds '1.261' beside '754'
+    """
+    found, points = [], options.thousands is None and options.decimal == "."
+    zeros = re.search(rb'[\s,;|"]0[0-9]{2,}[\s,;|"]', start) is not None
+    for name, column in frame.items():
+        values = column.dropna().to_numpy() if column.dtype.kind in "if" else np.empty(0)
+        first = values[:1000]  # of most columns these suffice
+        whole = all((one == np.round(one)).all() for one in (first, values))
+        if not len(values) or not (whole or points):
+            continue
+        if column.dtype.kind == "i" and fitting and are_days(first) and are_days(values):
+            found.append(
+                f"column {name!r} holds {values[0]} and the like, which are dates, and are read as "
+                "numbers; read the file with date_format='%Y%m%d' (on the command line "
+                "--date-format %Y%m%d)"
+            )
+        elif whole and fitting and zeros:
+            texts = cells(str(name)).dropna().map(str.strip)
+            if len(codes := texts[texts.str.fullmatch(r"0\d{2,}")]):
+                found.append(
+                    f"column {name!r} holds {codes.iloc[0]!r} and the like, with leading zeros as "
+                    "codes have, and is learned as a quantity; for codes pass "
+                    f"category=[{name!r}] (on the command line --category {shlex.quote(str(name))})"
+                )
+        if not points or column.dtype.kind == "i":
+            continue
+        if all((np.round(one, 3) == one).all() for one in (first, values)):
+            listed = [one for one in map(str.strip, cells(str(name)).dropna()) if is_number(one)]
+            if parts_thousands(listed):
+                parted = next(one for one in listed if "." in one)
+                beside = next(one for one in listed if "." not in one)
+                found.append(
+                    f"column {name!r} holds {parted!r} beside {beside!r}: the point is read as a "
+                    "decimal mark, and seems to part thousands; for "
+                    f"{parted.replace('.', '')} read the file with decimal=',', thousands='.' (on "
+                    "the command line --decimal , --thousands .)"
+                )
+    return found

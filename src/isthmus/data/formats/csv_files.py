@@ -25,12 +25,12 @@ from isthmus.data.csv_options import (
     how_to_mark_missing,
     is_number,
     labels_there,
-    misread_numbers,
     plain_cells,
     plain_marks,
     text_of_dates,
 )
 from isthmus.data.formats.csv_text import as_utf8, check_header, check_no_row, skip_to_header
+from isthmus.data.notation import misread_numbers
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.errors import DataError
 
