@@ -306,7 +306,8 @@ def labels_there(
     Warns
     -----
     DataWarning
-        When cells are not empty and count as no label, with their number.
+        When cells are not empty and count as no label, with their number, and when points part
+        thousands in labels that are numbers (see `parts_thousands`), as 1.000 beside 500.
 
     Examples
     --------
@@ -325,7 +326,19 @@ def labels_there(
             DataWarning,
             stacklevel=3,
         )
-    return cells.astype(object).where(~(stated | unstated) & cells.notna(), None)
+    labels = cells.astype(object).where(~(stated | unstated) & cells.notna(), None)
+    texts = [label.strip() for label in labels.dropna() if isinstance(label, str)]
+    if parts_thousands(texts):
+        parted = next(text for text in texts if "." in text)
+        beside = next(text for text in texts if "." not in text)
+        warnings.warn(
+            f"the column of labels {cells.name!r} of {path} holds {parted!r} beside {beside!r}: "
+            f"the point is read as a decimal mark, {parted} as {float(parted):g}, and seems to "
+            f"part thousands; write {parted.replace('.', '')} if that is meant",
+            DataWarning,
+            stacklevel=3,
+        )
+    return labels
 
 
 def how_to_mark_missing(csv: CsvOptions, *cells: str) -> str:

@@ -176,7 +176,7 @@ def read_series(
             check_columns(content, schema)
             check_points(max(1, rows_in(content)), limits)
             try:
-                return read_csv_file("the body", content, keys=as_written)[0]
+                return read_csv_file("the body", content, keys=as_written, fitting=False)[0]
             except DataError as error:
                 raise refusal_of(error, 400) from error
         if media_type == JSON:

@@ -13,7 +13,7 @@ import pytest
 
 from isthmus import load
 from isthmus.data import Schema
-from isthmus.data.formats import dataset_from_frame, load_table
+from isthmus.data.formats import dataset_from_frame, load_table, read_csv_file
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.errors import DataError, DataWarning, SchemaError
 
@@ -620,6 +620,8 @@ def test_codes_with_leading_zeros_are_warned_of_at_fit(csv, cells, codes):
         load(path, category=["code"])
         load(path, keys=["code"])
         load(path, drop=["code"])
+        load(path, columns=["v"])
+        read_csv_file(path, fitting=False)
     assert ["--category code" in str(one.message) for one in issued] == codes * [True]
 
 
@@ -657,6 +659,41 @@ def test_points_that_part_thousands_are_warned_of(csv, cells, misread):
             found = load(path, decimal=",", thousands=".").X["u"].dropna()
         whole = [float(cell.replace(".", "")) for cell in cells if cell[-1:].isdigit()]
         assert found.tolist() == whole
+
+
+@pytest.mark.parametrize(
+    ("cells", "misread"),
+    [
+        (["500", "1.000", "2.500", "1.000"], True),
+        (["500", "1.000", "2.5", "1.000"], False),
+        (["0.000", "1.000", "1.000", "1.000"], False),
+        (["500", "1.000", "2.500", "worn"], False),
+    ],
+)
+def test_points_that_part_thousands_in_labels_are_warned_of(csv, cells, misread):
+    path = csv("v,worth\n" + "".join(f"{at},{cell}\n" for at, cell in enumerate(cells)))
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        load(path, label="worth")
+    assert ["holds '1.000' beside '500'" in str(one.message) for one in issued] == misread * [True]
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx"])
+def test_a_header_among_the_rows_is_refused(tmp_path, form):
+    rows = [["kind", " width"], ["nut", 1], ["bolt", 2], ["kind", "width "], ["kind", "width"]]
+    if form == "xlsx":
+        pytest.importorskip("openpyxl")
+        pd.DataFrame(rows).to_excel(tmp_path / "rows.xlsx", header=False, index=False)
+    else:
+        (tmp_path / "rows.csv").write_text("\n".join(",".join(map(str, one)) for one in rows))
+    where = {"csv": r"row 2, counting from 0 \(line 4 of the file\)", "xlsx": "row 2"}[form]
+    with pytest.raises(DataError, match=f"stands again in {where}.* and in 1 more.*delete"):
+        load(tmp_path / f"rows.{form}")
+
+
+def test_a_row_that_equals_the_header_in_part_is_data(csv):
+    assert load(csv("kind,hue\nkind,red\nnut,hue\n")).X["kind"].tolist() == ["kind", "nut"]
+    assert len(load(csv("abnormal\nabnormal\nnormal\n")).X) == 2
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,13 @@ from isthmus.data.csv_options import (
     plain_marks,
     text_of_dates,
 )
-from isthmus.data.formats.csv_text import as_utf8, check_header, check_no_row, skip_to_header
+from isthmus.data.formats.csv_text import (
+    as_utf8,
+    check_header,
+    check_no_row,
+    skip_to_header,
+    without_nameless,
+)
 from isthmus.data.notation import misread_numbers
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.errors import DataError
@@ -39,11 +45,6 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
-#: What is wrong with a column that has values and no name.
-NO_NAME = (
-    "has no name; give it one in the header; if it is an index that pandas wrote, write the file "
-    "again with index=False"
-)
 #: Last line that a header below a title is in, and lines that an error names.
 _MAX_TITLE, _MAX_NAMED = 30, 5
 #: From so many columns on, threads, which take a column each, cost more than they gain.
@@ -199,23 +200,23 @@ class CsvFile:
             convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
         )
 
-    def warnings(self, frame: pd.DataFrame, schema: Schema | None = None) -> list[str]:
+    def warnings(self, frame: pd.DataFrame, *, fitting: bool) -> list[str]:
         """Return a warning about each option that applies to nothing, and about misread numbers.
 
-        Where a column's type is decided already, by `schema`, a cell that is written in another
+        Where a column's type is decided already, not `fitting`, a cell that is written in another
         way is an error, and a short file may well hold none; a missing value is a number then.
         """
         cells = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
         values, found = self.options.notation, self.matched
         columns = {f"{one}={values[one]!r}": n for one, n in found.items() if one != "na"}
         start = self._content[: 2**16]
-        misread = misread_numbers(frame, self.cells, start, self.options, fitting=schema is None)
+        misread = misread_numbers(frame, self.cells, start, self.options, fitting=fitting)
         return [f"{self.path}: {one}" for one in misread] + [
             f"{self.path}: {option} applies to none of its {what}; check how the file writes it, "
             "or leave it out"
             for what, counts in (("cells", cells), ("columns", columns))
             for option, n in counts.items()
-            if not n and (schema is None or what == "cells")
+            if not n and (fitting or what == "cells")
             # thousands="." needs decimal=",", also in a column of whole numbers.
             if not (option == "decimal=','" and found.get("thousands"))
         ]
@@ -335,7 +336,7 @@ class CsvFile:
     ) -> pd.DataFrame:
         """Return the rows, see `table`."""
         table = self.table(text, verbatim, present=present, as_written=as_written)
-        return arrow_to_frame(_without_nameless(table, self.path))
+        return arrow_to_frame(without_nameless(table, self.path))
 
     def line(self, row: int) -> int | None:
         """Return the line that the given data row (from 0) begins on (from 1)."""
@@ -401,21 +402,6 @@ class CsvFile:
         return DataError(f"cannot read {self.path} as CSV: {reason}; write it again as CSV")
 
 
-def _without_nameless(table: Any, path: Path | str) -> Any:
-    keep, n = [], table.num_rows
-    for position, name in enumerate(table.column_names):
-        if name:
-            keep.append(position)
-            continue
-        column = table.column(position)
-        if column.null_count == table.num_rows:
-            continue
-        if position == 0 and column.to_pylist() in (list(range(n)), list(range(1, n + 1))):
-            continue  # pandas numbers rows from 0, R from 1
-        raise DataError(f"column {position + 1} of {path} {NO_NAME}")
-    return table.select(keep)
-
-
 def read_csv_file(
     path: Path | str,
     content: bytes | None = None,
@@ -426,6 +412,8 @@ def read_csv_file(
     text: Sequence[str] = (),
     schema: Schema | None = None,
     as_written: bool = True,
+    features: Collection[str] | None = None,
+    fitting: bool = True,
     options: CsvOptions = DEFAULT_OPTIONS,
 ) -> tuple[pd.DataFrame, Where]:
     """Read a CSV file with a header line, compressed or not; or content that lies in memory.
@@ -451,6 +439,11 @@ def read_csv_file(
     as_written : bool
         Whether without a schema too only numbers are converted; otherwise dates and truth values
         are.
+    features : collection of str, optional
+        Columns that something is learned of; numbers that were misread are looked for in these
+        alone. By default all.
+    fitting : bool
+        Whether no model has fixed yet what a column holds, as a schema does.
     options : CsvOptions
 
     Returns
@@ -474,13 +467,14 @@ def read_csv_file(
         verbatim += [name for name in file.names if name not in types]
         present |= {name: column.texts for name, column in types.items()}
     read = file.frame(text, verbatim, present=present, as_written=as_written)
-    frame = check_no_row(read, path)
+    frame = check_no_row(read, path, file.line)
     if label in frame and label not in keys:
         for one in options.na:
             file.matched["na"][one] += int((frame[label] == one).sum())
         frame[label] = labels_there(frame[label], path, normal, options.na)
     held, matched = None if content is None else file, file.matched
-    for message in file.warnings(frame, schema):
+    learned = frame if features is None else frame[[one for one in frame if one in features]]
+    for message in file.warnings(learned, fitting=fitting and schema is None):
         warnings.warn(message, stacklevel=2)
 
     def again(read: Callable[[CsvFile], Any]) -> Any:

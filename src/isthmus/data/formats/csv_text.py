@@ -7,17 +7,25 @@ import csv
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from isthmus.data.csv_options import is_number
+from isthmus.data.places import describe_row
 from isthmus.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What is wrong with a column that has values and no name.
+NO_NAME = (
+    "has no name; give it one in the header; if it is an index that pandas wrote, write the file "
+    "again with index=False"
+)
 #: Bytes in which the first lines are looked for.
 _LOOKED_AT = 2**16
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -180,12 +188,27 @@ def check_header(names: Sequence[str], path: Path | str) -> None:
             )
 
 
-def check_no_row(frame: pd.DataFrame, path: Path | str) -> pd.DataFrame:
-    """Return a table; refuse one whose header has numbers, and a text that its column holds below.
+def check_no_row(
+    frame: pd.DataFrame, path: Path | str, line: Callable[[int], int | None] = lambda _: None
+) -> pd.DataFrame:
+    """Return a table; refuse one whose header is a row, or stands among the rows again.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, m)
+    path : Path or str
+    line : callable, optional
+        Returns the line of the file that a row (from 0) begins on.
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------
     DataError
+        When the header has numbers, and a text that its column holds below; or when rows equal
+        the header, as where files were joined.
     """
     names = [str(name) for name in frame]
     numbers = [name for name in names if is_number(name)]
@@ -195,7 +218,21 @@ def check_no_row(frame: pd.DataFrame, path: Path | str) -> pd.DataFrame:
                 f"the first line of {path} holds {numbers[0]!r}, and {name!r} as rows below do, "
                 "where column names belong; put a line with the column names on top"
             )
-    return frame
+    rows = np.arange(len(frame))
+    for at, name in enumerate(names):
+        column = frame.iloc[rows, at]
+        if column.dtype.kind in "biufM":
+            return frame
+        rows = rows[(column.astype(str).str.strip() == name.strip()).to_numpy(dtype=bool)]
+        if not len(rows):
+            return frame
+    if len(names) < 2:  # of one column the name may well be a value
+        return frame
+    more = f" and in {len(rows) - 1:,} more" if len(rows) > 1 else ""
+    raise DataError(
+        f"the header of {path} stands again in {describe_row(int(rows[0]), line(int(rows[0])))}"
+        f"{more}, as where files were joined; delete it there"
+    )
 
 
 def _first_lines(content: bytes) -> list[str]:
@@ -268,3 +305,25 @@ def _rewritten(path: Path | str, **options: str) -> str:
 def _are_counts(names: list[str]) -> bool:
     """Tell numbered columns (0, 1, 2 ... or 1990, 1991 ...) from a row of data."""
     return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
+
+
+def without_nameless(table: Any, path: Path | str) -> Any:
+    """Return a pyarrow Table without columns that have no name and are empty or number the rows.
+
+    Raises
+    ------
+    DataError
+        When another column has no name.
+    """
+    keep, n = [], table.num_rows
+    for position, name in enumerate(table.column_names):
+        if name:
+            keep.append(position)
+            continue
+        column = table.column(position)
+        if column.null_count == table.num_rows:
+            continue
+        if position == 0 and column.to_pylist() in (list(range(n)), list(range(1, n + 1))):
+            continue  # pandas numbers rows from 0, R from 1
+        raise DataError(f"column {position + 1} of {path} {NO_NAME}")
+    return table.select(keep)

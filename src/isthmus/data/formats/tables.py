@@ -28,8 +28,8 @@ from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_from_text, labels_there
 from isthmus.data.dataset import Dataset
-from isthmus.data.formats.csv_files import NO_NAME, read_csv_file
-from isthmus.data.formats.csv_text import check_header, check_no_row
+from isthmus.data.formats.csv_files import read_csv_file
+from isthmus.data.formats.csv_text import NO_NAME, check_header, check_no_row
 from isthmus.data.places import ColumnErrors, Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_is_there, check_names
 from isthmus.errors import DataError, DataWarning
@@ -78,8 +78,8 @@ def read_table(
     keys: Sequence[str] = (),
     text: Sequence[str] = (),
     schema: Schema | None = None,
-    as_written: bool = True,
     csv: CsvOptions | None = None,
+    **of_csv: Any,
 ) -> tuple[pd.DataFrame, Where]:
     """Read the file of a table.
 
@@ -87,7 +87,7 @@ def read_table(
     ----------
     path : Path
         For which `is_table_file` is true.
-    label, keys, text, schema, as_written
+    label, keys, text, schema, **of_csv
         See `read_csv_file`; other formats hold types of their own.
     normal : str, int, float, bool or None
         The label that means normal, which is a label even where it reads `NA` or the like.
@@ -115,18 +115,18 @@ def read_table(
             keys=keys,
             text=text,
             schema=schema,
-            as_written=as_written,
             options=csv or CsvOptions(),
+            **of_csv,
         )
     if csv is not None and csv.given:
         raise DataError(
             f"got {csv.given[0]}=, which is for CSV files, and {path} is none; leave it out"
         )
     suffix = path.suffix.lower()
-    features = None if schema is None or schema.columns is None else {*schema.columns, label}
+    of_model = None if schema is None or schema.columns is None else {*schema.columns, label}
 
     def is_exact(name: str) -> bool:  # what is carried along, and no feature
-        return name != label and (name in keys or (features is not None and name not in features))
+        return name != label and (name in keys or (of_model is not None and name not in of_model))
 
     if suffix in _PARQUET:
         frame = read_parquet_file(path, is_exact)
@@ -320,9 +320,9 @@ def load_table(
         See `dataset_from_frame` and `read_table`.
     """
     text = [*category, *columns.get("drop", ())]  # what is dropped need not be numbers
-    frame, where = read_table(
-        path, label=label, normal=normal, keys=keys, text=text, schema=schema, csv=csv
-    )
+    roles: dict[str, Any] = {"label": label, "normal": normal, "keys": keys, "text": text}
+    features = columns.get("columns")
+    frame, where = read_table(path, **roles, schema=schema, csv=csv, features=features)
     return dataset_from_frame(
         frame,
         label,

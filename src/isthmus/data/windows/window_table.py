@@ -263,9 +263,17 @@ def load_long_table(
     -------
     Dataset
     """
-    names = [*keys, *cutting.groups]
+    names, time = [*keys, *cutting.groups], () if cutting.time is None else (cutting.time,)
+    features = None if cutting.channels is None else [*cutting.channels, *time]
     frame, where = read_table(
-        path, label=label, normal=cutting.normal, keys=names, text=drop, as_written=False, csv=csv
+        path,
+        label=label,
+        normal=cutting.normal,
+        keys=names,
+        text=drop,
+        as_written=False,
+        features=features,
+        csv=csv,
     )
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
