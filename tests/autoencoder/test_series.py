@@ -233,3 +233,9 @@ def test_kernels_are_fitted_on_some_windows_of_many_and_say_how_many(tmp_path, m
     in_memory, streamed = fitted_on
     assert len(in_memory) == 16
     assert 8 <= len(streamed) <= 16  # those of the validation part are left out
+
+
+def test_windows_that_were_read_twice_are_warned_of():
+    windows = np.random.default_rng(0).normal(size=(60, 12, 1))
+    with pytest.warns(DataWarning, match="120 of 120 instances equal another one"):
+        Autoencoder(1, kind="series", max_epochs=1).fit(np.concatenate([windows, windows]))

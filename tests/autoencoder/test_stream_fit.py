@@ -403,3 +403,12 @@ def test_of_a_stream_to_validate_on_it_is_said_how_many_are_measured(stream, X, 
     drawn = stream.take(stream.draw(50, 0), label=False).X
     measured = encoder.history_[0]["validation_loss"]
     assert measured == pytest.approx(encoder.reconstruction_error(drawn).mean(), rel=1e-5)
+
+
+def test_files_that_were_read_twice_are_warned_of(tmp_path):
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(1000, 3)), columns=["a", "b", "c"])
+    for name in ("1", "2", "3", "4"):
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+    encoder = Autoencoder(max_epochs=1, random_state=0)
+    with pytest.warns(DataWarning, match="of 400 instances drawn from 4,000 equal another one"):
+        encoder.fit(load(tmp_path, lazy=True))

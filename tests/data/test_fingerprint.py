@@ -173,3 +173,23 @@ def test_pairs_are_drawn_of_many_rows():
     assert repeated_row_warnings(rows) == []
     (text,) = repeated_row_warnings(np.concatenate([rows, rows]))
     assert text.startswith("40,000 of 40,000 instances")
+
+
+def test_of_a_sample_copies_in_all_rows_are_found():
+    rows, rng = np.random.default_rng(0).normal(size=(20_000, 2)), np.random.default_rng(1)
+    twice = np.concatenate([rows, rows])
+    drawn = rng.choice(len(twice), 2000, replace=False)
+    assert repeated_row_warnings(rows[:1000], n_rows=len(rows)) == []
+    (text,) = repeated_row_warnings(twice[drawn], n_rows=len(twice))
+    n = int((np.unique(drawn % len(rows), return_counts=True)[1] == 2).sum())
+    assert text.startswith(f"{2 * n} of 2,000 instances drawn from 40,000 equal another one")
+
+
+def test_windows_that_stand_still_are_no_copies():
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(60, 12, 2))
+    windows[20:] = rng.integers(0, 2, (40, 1, 1))  # on or off
+    windows[30:, 8:] = 1
+    assert repeated_row_warnings(windows, series=True) == []
+    (text,) = repeated_row_warnings(np.concatenate([windows, windows]), series=True)
+    assert text.startswith("40 of 120 instances")

@@ -225,11 +225,12 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
         Parameters
         ----------
         X : array or DataFrame like the one at `fit`, or Stream
-            Of a stream, of stored codes, or of windows of series, nothing is warned of here.
+            Of a stream, of stored codes, or of windows of a long table, nothing is warned of here.
         """
         instances = as_instances(X)
-        if instances.in_memory and not instances.encoded and self.schema_.kind != "series":
-            issue_warnings(repeated_row_warnings(instances.checked(self._check).held))
+        if instances.in_memory and not instances.encoded and instances.points is None:
+            X, series = instances.checked(self._check).held, self.schema_.kind == "series"
+            issue_warnings(repeated_row_warnings(X, series=series))
 
     @isolated_from_host()
     @over_chunks

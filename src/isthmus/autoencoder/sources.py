@@ -19,7 +19,15 @@ from isthmus.autoencoder.training_rows import (
     rows_to_hold_out,
     split_rows,
 )
-from isthmus.data import Blocks, Chunk, InMemory, Instances, fingerprint, rows_of
+from isthmus.data import (
+    Blocks,
+    Chunk,
+    InMemory,
+    Instances,
+    fingerprint,
+    repeated_row_warnings,
+    rows_of,
+)
 from isthmus.data.preprocessing import issue_warnings
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError, TrainingError
@@ -180,6 +188,9 @@ class StreamSource:
         rows = np.arange(len(self.X))
         self.validation = Batches(self.X, rows, prepare) if len(self.X) else None
         rng = np.random.default_rng([seed, 2])
+        if len(self.X):
+            series = stream.kind == "series"
+            issue_warnings(repeated_row_warnings(self.X, series=series, n_rows=len(stream)))
         self._held_out = rows_to_hold_out(rng.permutation(rows))
         self._held_out_hashes = scan.validation_hashes[self._held_out]
         self.stream, self._check = stream, schema.check

@@ -215,7 +215,9 @@ class _PartialBlock:
         return hashlib.sha256(self.content).digest()
 
 
-def repeated_row_warnings(X: np.ndarray) -> list[str]:
+def repeated_row_warnings(
+    X: np.ndarray, *, series: bool = False, n_rows: int | None = None
+) -> list[str]:
     """Return a warning where more rows equal another one than chance explains.
 
     They do where files were read or joined twice. Rows that are set aside to test or to calibrate
@@ -230,6 +232,12 @@ def repeated_row_warnings(X: np.ndarray) -> list[str]:
     ----------
     X : array of shape (n, ...)
         Numbers. Beyond two dimensions, as of images, no equal rows are taken for chance.
+    series : bool, default=False
+        X are windows of series, of shape (n, n_steps, n_channels). Those in which no channel
+        changes in half of its steps, such as of machines that stand still, count as different.
+    n_rows : int, optional
+        Of how many rows X is a sample drawn at random. Of 1,000,000 rows that are all there twice
+        10,000 drawn hold some 50 pairs, which suffice.
 
     Returns
     -------
@@ -245,11 +253,17 @@ def repeated_row_warnings(X: np.ndarray) -> list[str]:
     >>> coins = np.random.default_rng(0).integers(0, 2, (60, 3))
     >>> repeated_row_warnings(coins)
     []
+    >>> sample = np.random.default_rng(0).choice(np.repeat(X, 100, axis=0), 1000, replace=False)
+    >>> print(repeated_row_warnings(sample, n_rows=5000)[0].split(" equal")[0])
+    1,000 of 1,000 instances drawn from 5,000
     """
     flat = X.reshape(len(X), -1)
     rows = _row_keys(flat)
+    if series:
+        _tell_still_windows_apart(rows, X)
     counts = np.unique(rows, return_counts=True)[1]
-    if (counts > 1).sum() < MIN_COPIES * len(counts):
+    drawn_from = len(X) if n_rows is None else n_rows
+    if (counts > 1).sum() < MIN_COPIES * len(counts) * len(X) / drawn_from:
         return []
     n = int(counts[counts > 1].sum())
     if len(X) > MAX_PAIRED:
@@ -260,13 +274,25 @@ def repeated_row_warnings(X: np.ndarray) -> list[str]:
     if equal < max(MIN_PAIRS, MIN_TIMES_CHANCE * chance):
         return []
     fix = "X = X.drop_duplicates()" if X.ndim == 2 else "keep one of each"
+    if drawn_from > len(X):
+        fix = "write the files without them"
+    which = "instances" if drawn_from == len(X) else f"instances drawn from {drawn_from:,}"
     return [
-        f"{n:,} of {len(X):,} instances equal another one, more than chance explains, as where "
+        f"{n:,} of {len(X):,} {which} equal another one, more than chance explains, as where "
         "files were read or joined twice: those set aside to test or to calibrate then have "
         "copies among those fitted on, so that figures are too good, and of new instances more "
         f"are called abnormal than the false-alarm rate says; leave copies out ({fix}), unless "
         "instances to come are copies of these as well"
     ]
+
+
+def _tell_still_windows_apart(rows: np.ndarray, X: np.ndarray) -> None:
+    """Give windows that equal another one, and change in few steps, keys of their own."""
+    _, of_row, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    equal = np.flatnonzero(counts[of_row] > 1)
+    changes = (np.diff(X[equal], axis=1) != 0).mean(axis=1).max(axis=1)
+    still = equal[changes < 0.5]
+    rows[still] = np.arange(len(still))
 
 
 def _pairs_by_chance(X: np.ndarray, rows: np.ndarray, equal: float) -> float:

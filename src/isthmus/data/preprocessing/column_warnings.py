@@ -186,7 +186,8 @@ def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[
     instances = as_instances(X)
     X = instances.held
     if isinstance(preprocessor, SeriesPreprocessor):
-        return _channel_warnings(instances, schema, preprocessor)
+        copies = repeated_row_warnings(X, series=True) if instances.points is None else []
+        return [*_channel_warnings(instances, schema, preprocessor), *copies]
     if not isinstance(preprocessor, TablePreprocessor):
         variety = ImageVariety()
         variety.update(X)
