@@ -1,5 +1,7 @@
 """Time points by group: own blocks, own clusters, and the rule for groups too small."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +36,18 @@ def by_group_fit():
     detector = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0, by_group=True)
     with pytest.warns(CalibrationWarning, match="1 of 3 groups have too few time points"):
         return detector.fit(load(long_table(0, SIZES), **CUT))
+
+
+def test_groups_that_were_not_there_at_fit_are_promised_nothing_with_one_threshold_too():
+    encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0)
+    detector.fit(load(long_table(0, {"calm": (700, 1.0)}), **CUT))
+    with pytest.warns(
+        CalibrationWarning, match=r"30 of 80 time points .* not there at fit \('loud'\).*no rate"
+    ):
+        detector.alarms(load(long_table(1, {"calm": (50, 1.0), "loud": (30, 5.0)}), **CUT))
+    with warnings.catch_warnings(action="error"):
+        detector.alarms(load(long_table(1, {"calm": (50, 1.0)}), **CUT))
 
 
 def at_rate(rate):

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data import NO_GROUP, Instances, as_instances, group_codes, read_groups, warn_of_order
+from isthmus.data import (
+    NO_GROUP,
+    Instances,
+    as_instances,
+    group_codes,
+    group_text,
+    match_groups,
+    read_groups,
+    warn_of_order,
+)
+from isthmus.data.windows import TimePoints
 from isthmus.detection.calibration import (
     MAX_CALIBRATION_ROWS,
     choose_rate,
@@ -203,6 +213,50 @@ def warn_of_unused_groups(name: str, columns: Sequence[str]) -> None:
         f"the groups of {name} (the column {', '.join(map(repr, columns))}) decide nothing: the "
         "detector was fitted without groups and has one threshold; fit it with groups= (on the "
         "command line fit --group COLUMN)",
+        CalibrationWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of_unseen_points(points: TimePoints, names: Sequence[str]) -> None:
+    """Warn of time points whose group was not there at fit, where one threshold is of all groups.
+
+    Parameters
+    ----------
+    points : TimePoints
+        Without group columns nothing is warned of.
+    names : sequence of str
+        The groups at fit, as text.
+
+    Warns
+    -----
+    CalibrationWarning
+        With their number and what decides on them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from isthmus import load
+    >>> table = pd.DataFrame({"pump": ["a"] * 30 + ["b"] * 20, "flow": range(50)})
+    >>> points = load(table, kind="series", group="pump", window=8).points
+    >>> with warnings.catch_warnings(record=True, action="always") as issued:
+    ...     warn_of_unseen_points(points, ["a"])
+    >>> print(str(issued[0].message).partition(",")[0])
+    20 of 50 time points are of groups that were not there at fit ('b')
+    """
+    if not points.group_columns:
+        return
+    written = np.array([group_text(one) for one in points.groups], dtype=object)
+    known = np.isin(match_groups(written, tuple(dict.fromkeys(names))), names)
+    if known.all():
+        return
+    n = int((~known)[points.codes].sum())
+    unseen = written[~known].tolist()
+    warnings.warn(
+        f"{n:,} of {len(points.codes):,} time points are of groups that were not there at fit "
+        f"({', '.join(map(repr, unseen[:5]))}{', ...' * (len(unseen) > 5)}), and are decided by "
+        "the threshold of those that were, which promises no rate for them; fit with normal data "
+        "of such groups",
         CalibrationWarning,
         stacklevel=4,
     )

@@ -19,6 +19,7 @@ from isthmus.detection.block_calibration import BlockCalibration, block_calibrat
 from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.group_calibration import ALL, OWN, SMALL
+from isthmus.detection.group_rows import warn_of_unseen_points
 from isthmus.detection.point_decisions import (
     PointCalibration,
     PointDecisions,
@@ -100,8 +101,10 @@ class PointDetectionMixin:
             resample=resample,
             time_zone=time_zone,
         )
-        points, threshold = points.to_decide(), self.point_threshold_
-        return decide_points(points, self._score_windows, self._calibrated(), threshold)
+        points, calibration = points.to_decide(), self._calibrated()
+        if calibration.by_group is None and self.reference_set_.timeline is not None:
+            warn_of_unseen_points(points, self.reference_set_.timeline.groups)
+        return decide_points(points, self._score_windows, calibration, self.point_threshold_)
 
     def score_points(self, new: Any, **columns: Any) -> pd.DataFrame:
         """Return a row for each row of a long table, in its order.
@@ -170,11 +173,8 @@ class PointDetectionMixin:
         DataFrame
             See `alarms`.
         """
-        return decisions.alarms(
-            merge_gap=self._merge_gap(),
-            min_length=self.min_length,
-            causal=self.parameter_at_fit("causal"),
-        )
+        rule = {"merge_gap": self._merge_gap(), "min_length": self.min_length}
+        return decisions.alarms(**rule, causal=self.parameter_at_fit("causal"))
 
     @isolated_from_host()
     def set_false_alarms(self, rate: str) -> Self:

@@ -141,6 +141,9 @@ class FrozenEncoderMixin(FitCallbacksMixin, LearnedTable, BaseEstimator):
         (0.05, 4)
         >>> X = np.random.default_rng(0).normal(size=(300, 8))
         >>> detector.set_params(encoder__max_epochs=2).fit(X).check_encoder_unchanged()
+        >>> detector.set_params(false_alarm_rate=0.1).parameter_at_fit("false_alarm_rate")
+        0.05
+        >>> detector.record_parameters("false_alarm_rate")  # as `set_false_alarm_rate` does
         """
         inner = [name for name in parameters if name.startswith("encoder__")]
         if inner and "encoder" not in parameters and is_fitted(self.encoder):
