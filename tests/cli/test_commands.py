@@ -231,6 +231,20 @@ def test_help_of_few_options_has_them_in_their_order(folder):
     assert options == [*names[1:], "--help"]
 
 
+def test_a_command_does_not_search_the_objects_of_libraries_for_garbage(folder):
+    script = (
+        "import atexit, gc, sys; sys.argv = ['isthmus', 'info', 'press']\n"
+        "from isthmus.cli import main\n"
+        "def show(): print(gc.get_threshold()[0], gc.get_freeze_count() > 0, file=sys.stderr)\n"
+        "atexit.register(show)\n"  # the first that is registered is called last
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "10000 True"
+
+
 def test_help_reads_no_command(folder):
     script = (
         "import sys; sys.argv = ['isthmus', '--help']; from isthmus.cli import main\n"

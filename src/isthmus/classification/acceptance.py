@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.signal import fftconvolve
 from scipy.stats import beta, binom, nbinom
 
 #: Numbers of right predictions at which the largest number of wrong ones may grow.
@@ -226,12 +225,16 @@ def crossing_probability(
     size = int(most_wrong.max()) + 1
     if size < 1:
         return 0.0
+    convolve = np.convolve
+    if size >= 512:
+        from scipy.signal import fftconvolve  # loading it takes longer than what is less
+
+        convolve = fftconvolve
     wrong = np.arange(size)
     chances, crossed, before = np.zeros(size), 0.0, 0
     chances[0] = 1.0
     for r, most in zip(columns, most_wrong, strict=True):
         steps = nbinom.pmf(wrong, r - before, 1 - max_error)
-        convolve = np.convolve if size < 512 else fftconvolve
         chances, before = np.maximum(convolve(chances, steps)[:size], 0.0), r
         crossed += float(chances[: max(0, most + 1)].sum())
         chances[: max(0, most + 1)] = 0.0

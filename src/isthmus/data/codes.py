@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isthmus._core import parquet_file, reading
 from isthmus.data.containers import arrow_to_frame
@@ -24,6 +23,8 @@ from isthmus.data.places import draw_rows
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
     from isthmus.data.schema import Schema
 
 #: Columns written beside the codes for detectors; the last one for tables only.

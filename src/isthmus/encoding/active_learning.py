@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
 
 from isthmus._core import shown
 from isthmus.autoencoder import TrainingRowHashes
@@ -130,6 +129,8 @@ def most_typical(
     >>> rows.tolist(), shares.tolist()
     ([1, 3], [0.75, 0.25])
     """
+    from sklearn.cluster import KMeans  # takes a tenth of a second to load
+
     _check_number(n)
     rows = np.arange(len(codes))
     if len(codes) > max(MAX_GROUPED, n):

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from isthmus._core import natural_order
 from isthmus.data.streaming.chunks import HOW_TO_SKIP
@@ -50,6 +48,9 @@ class FileStore:
     """
 
     def __init__(self, source: str) -> None:
+        from fsspec.core import url_to_fs  # only where a stream is read
+        from fsspec.implementations.local import LocalFileSystem
+
         self.source = source
         address = source if "://" in source else os.fspath(Path(source).expanduser())
         try:
@@ -63,6 +64,7 @@ class FileStore:
             raise DataError(
                 f"cannot reach {source} ({error}); see that the address is right"
             ) from error
+        self.is_local = isinstance(self.fs, LocalFileSystem)
 
     def shards(self) -> list[str]:
         """Return the files that the source names, `part2` before `part10`.
@@ -139,8 +141,8 @@ class FileStore:
         try:
             yield
         except Exception as error:
-            far = not isinstance(self.fs, LocalFileSystem)
-            if isinstance(error, _NO_WAY) or _too_many_files(error) or (far and _of_client(error)):
+            of_client = not self.is_local and _of_client(error)
+            if isinstance(error, _NO_WAY) or _too_many_files(error) or of_client:
                 raise _unreachable(path, error) from error
             raise
 

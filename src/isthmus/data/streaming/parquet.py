@@ -7,11 +7,10 @@ import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
@@ -24,6 +23,9 @@ from isthmus.data.schema import check_is_there
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 class FileColumns:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.places import describe_row
 from isthmus.data.streaming.parquet import is_number
 from isthmus.data.windows import Groups, segments, time_numbers, window_count
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.instances import Chunk
@@ -36,6 +35,9 @@ from isthmus.data.windows import (
     unused_rows,
 )
 from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 class UnusedFileRows:
