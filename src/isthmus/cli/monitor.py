@@ -56,7 +56,7 @@ def monitor(
     error. With --state the monitor goes on from the last call: pass the rows since then alone, as
     it stores no rows, and those that are given again count again.
     """
-    from isthmus.bundle import decides_points, load_bundle, read_manifest, read_schema
+    from isthmus.bundle import decides_points, read_manifest, read_schema
 
     of_table = read_schema(bundle).kind == "table"
     time = reading.time
@@ -66,6 +66,8 @@ def monitor(
     loaded = reading.open(data, bundle, head=head, by_point=by_point)
     if loaded.in_memory:
         loaded = loaded.part(part)
+    from isthmus.bundle import load_bundle
+
     detector = load_bundle(bundle).detector(head)
     with warnings_as_lines():
         from isthmus.monitoring import LEVEL, Monitor

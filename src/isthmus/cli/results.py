@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +16,6 @@ from isthmus.data import StoredCodes, with_identifiers
 from isthmus.data.streaming import MAX_SAMPLED
 from isthmus.detection import AlarmRate, as_duration
 from isthmus.errors import DataError
-from isthmus.evaluation import BASELINE_TITLES, describe_unknown_classes
 
 
 def check_suffix(path: Path, *allowed: str) -> None:
@@ -45,6 +43,8 @@ def write_codes(path: Path, stored: StoredCodes, columns: list[str], front: pd.D
     In .csv and .parquet the columns of `front`, which identify the instances, come first, then the
     codes under their names. Parquet files hold the digest of the encoder too.
     """
+    import pyarrow.parquet as pq
+
     if path.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, stored.codes, allow_pickle=False)
@@ -108,6 +108,8 @@ MAX_CLASSES = 30
 
 def print_evaluation(console: Console, found: dict[str, Any]) -> None:
     """Print the metrics of a classifier beside its baselines, and those of each class."""
+    from isthmus.evaluation import BASELINE_TITLES  # which loads torch, as below
+
     table = Table(box=None, pad_edge=False)
     table.add_column(f"features ({found['head']} head)")
     for title in ("accuracy", "95 % interval", "log-loss"):
@@ -172,6 +174,8 @@ def print_calibration(console: Console, found: dict[str, Any] | None) -> None:
 
 def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
     """Print what an evaluation left out, and what was drawn from a longer stream."""
+    from isthmus.evaluation import BASELINE_TITLES, describe_unknown_classes
+
     what, of = ("time points", "windows") if "n_windows" in found else ("instances", "instances")
     if found["n_known"]:
         console.print(

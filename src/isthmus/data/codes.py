@@ -232,8 +232,7 @@ class StoredCodes(Instances):
         if beside is not None:
             front = pa.Table.from_pandas(beside, preserve_index=False)
             columns |= dict(zip(front.column_names, front.columns, strict=True))
-        written = [*names, ROW_HASH, RESIDUAL]
-        written += [] if self.missing is None else [MISSING_FLAGS]
+        written = [*names, ROW_HASH, RESIDUAL, *([] if self.missing is None else [MISSING_FLAGS])]
         clashes = [name for name in written if name in columns]
         if clashes:
             raise DataError(
