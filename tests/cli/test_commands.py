@@ -121,9 +121,10 @@ def test_empty_label_cells_are_unlabelled_rows_for_spreading(folder):
     assert (pd.read_csv(folder / "s.csv")["prediction"] == truth).mean() > 0.8
     output = isthmus("evaluate", "partly", "partly.csv", "--label", "kind", cwd=folder).stdout
     assert "45 test instances" in output
-    refused = isthmus(*words, cwd=folder, check=False)
-    assert refused.returncode == 1
-    assert 'head="spreading"' in refused.stderr
+    done = isthmus(*words, "--json", "partly.json", cwd=folder)
+    assert json.loads((folder / "partly.json").read_text())["n_left_out"] == 133
+    assert "45 labels, is in" in done.stdout
+    assert "133 of 178 rows have no label and are left out" in done.stderr
 
 
 def test_evaluate_and_info_give_their_facts_as_json(folder):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.data import Dataset, Splits
-from isthmus.errors import DataError, IsthmusError
+from isthmus.errors import DataError, DataWarning, IsthmusError
 from isthmus.evaluation import (
     SupervisedNetwork,
     class_metrics,
@@ -105,6 +105,21 @@ def test_a_head_is_fitted_on_all_labels_after_the_evaluation(image_fit, split):
         evaluate_head(fitted, test, baselines="fast")
     with pytest.raises(DataError, match=r"the head is a classifier, and normal="):
         evaluate_head(fitted, test, normal="3")
+
+
+def test_instances_without_a_label_are_left_out_and_counted(image_fit, split):
+    y = split[1].astype(object)
+    y[::3] = None
+    options = {"baselines": None, "random_state": 0}
+    with pytest.warns(DataWarning, match="200 of 600 rows have no label and are left out.*spread"):
+        fitted, found = fit_and_evaluate(image_fit, Dataset(split[0], y), **options)
+    assert (fitted.n_labels_, found["n_left_out"], found["code"]["n"]) == (400, 200, 80)
+    known = np.arange(600) % 3 > 0
+    of_known = Dataset(split[0][known], split[1][known])
+    expected = fit_and_evaluate(image_fit, of_known, **options)
+    assert found["code"] == expected[1]["code"]
+    with pytest.raises(DataError, match="none of 600 instances has a label.*suggest"):
+        fit_and_evaluate(image_fit, Dataset(split[0], np.full(600, None)), **options)
 
 
 def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):

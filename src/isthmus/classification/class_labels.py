@@ -74,6 +74,12 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         check_labels(known_labels(y), len(known))
         return y
     missing = ~MISSING.has_label(y)
+    if missing.all():
+        raise DataError(
+            f"none of {len(y):,} instances has a label ({MISSING}); label some of them: "
+            "CodeClassifier(encoder).suggest(X) says which first (on the command line isthmus "
+            "suggest)"
+        )
     if missing.any():
         empty = (missing & ~np.asarray(pd.isna(y))).any()
         keep = "[bool(str(one).strip()) for one in y]" if empty else "~pandas.isna(y)"

@@ -66,8 +66,8 @@ def classify(
     DATA may be codes that isthmus encode wrote as .parquet. The encoder is then not run, and there
     are no baselines, as these need the instances.
 
-    With --head spreading the head is also fitted on rows without a label (an empty cell, or -1).
-    It is tested on labelled rows alone.
+    Rows without a label (an empty cell) are left out, and counted; with --head spreading the head
+    is also fitted on them (and on those with -1). It is tested on labelled rows alone.
     """
     console = console_for(json)
     check_writable(bundle, folder=True)

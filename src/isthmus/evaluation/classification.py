@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -22,9 +23,17 @@ from isthmus.classification import (
     positions,
     uses_unlabelled,
 )
-from isthmus.data import ClassMatcher, Dataset, Splits, as_instances, prediction_sets
+from isthmus.data import (
+    MISSING,
+    ClassMatcher,
+    Dataset,
+    Splits,
+    as_instances,
+    as_labels,
+    prediction_sets,
+)
 from isthmus.encoding import encode_cached, labelled_sample
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
 from isthmus.evaluation.metrics import (
     ClassTally,
@@ -303,7 +312,8 @@ def fit_and_evaluate(
         Labelled, in memory; or stored codes, for which there are no baselines.
     head : str, default="linear"
         See `CodeClassifier`. With `"spreading"` instances may be unlabelled (None, NaN, empty
-        text, -1); they are fitted on, and not tested on.
+        text, -1); they are fitted on, and not tested on. With others those without a label are
+        left out, with a warning.
     test_fraction : float in (0, 1), default=0.2
         Share of data without a test part that is held out; see `Dataset.split`.
     baselines : {"fast", "all"} or None, default="fast"
@@ -320,12 +330,13 @@ def fit_and_evaluate(
     classifier : CodeClassifier
         Fitted.
     evaluation : Evaluation
-        What `evaluate` returns.
+        What `evaluate` returns, and `n_left_out` where training instances were.
 
     Raises
     ------
     DataError
-        When labels are missing, in the training or the test part, or are not usable as classes.
+        When no instance has a label, in the training or the test part, or labels are not usable as
+        classes.
 
     Examples
     --------
@@ -337,6 +348,7 @@ def fit_and_evaluate(
     (1437, 288)
     """
     partial = uses_unlabelled(head)
+    data, n_left_out = (data, 0) if partial else _without_unlabelled(data)
     y = check_labels(data.train.y, len(data.train.X), unlabelled=partial)
     if isinstance(data, Splits):
         splits = data
@@ -362,7 +374,28 @@ def fit_and_evaluate(
     )
     if data.test is None:
         classifier.fit(data.train.X, data.train.y)
+    if n_left_out:
+        found["n_left_out"] = n_left_out
     return classifier, found
+
+
+def _without_unlabelled(data: Dataset | Splits) -> tuple[Dataset | Splits, int]:
+    """Return data without the training instances that have no label, and how many these are."""
+    train = data.train
+    if train.y is None:
+        return data, 0
+    labelled = MISSING.has_label(as_labels(train.y))
+    n_left_out = len(labelled) - int(labelled.sum())
+    if not n_left_out or not labelled.any():
+        return data, 0
+    warnings.warn(
+        f"{n_left_out:,} of {len(labelled):,} rows have no label and are left out; "
+        'head="spreading" is fitted on them too (on the command line --head spreading)',
+        DataWarning,
+        stacklevel=4,
+    )
+    train = train.take(np.flatnonzero(labelled))
+    return (replace(data, train=train) if isinstance(data, Splits) else train), n_left_out
 
 
 def _labelled(data: Dataset) -> Dataset:
