@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,8 @@ from isthmus.serve.label_requests import (
 from isthmus.serve.models import Served
 from isthmus.serve.refusals import Limits
 
-_LARGEST_NUMBER = 1e300
+#: Of those that JSON may hold: a larger one is read as infinite, and refused.
+_LARGEST_NUMBER = sys.float_info.max
 
 
 class Problem(BaseModel):
@@ -309,6 +311,8 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
     }  # fmt: skip
     if served.schema.kind == "images":
         instances["description"] = "Or image files in base64, as text."
+    elif served.schema.kind == "table":
+        instances["description"] = "Text is read as in a table: '1.5' is a number too."
     body: dict[str, Any] = {
         "type": "object",
         "properties": {"instances": instances},
@@ -380,6 +384,9 @@ _LABEL_TEXT = {
 }
 
 
+_NORMAL = "The label that means normal; any other is abnormal."
+
+
 def _class_label(head: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of a label for a classifier."""
     classes = head["classes"]
@@ -401,22 +408,27 @@ def _labelled_bodies(
 ) -> list[dict[str, Any]]:
     """Return the JSON Schemas of bodies with instances and labels, for one head."""
 
-    def form(label: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def form(
+        label: dict[str, Any], normal: int | None = None, contains: int | None = None
+    ) -> dict[str, Any]:
         labels = {"type": "array", "items": label, "minItems": 1, "maxItems": limits.rows}
-        labels |= {"description": "One for each instance."} | more.pop("labels", {})
-        properties = body["properties"] | {"labels": labels, "head": {"const": name}} | more
-        required = ["instances", "labels", *more] + ["head"] * (len(served.heads) > 1)
-        return body | {"properties": properties, "required": required}
+        labels |= {"description": "One for each instance."}
+        labels |= {} if contains is None else {"contains": {"const": contains}}
+        stated = {"not": {}} if normal is None else {"const": normal, "description": _NORMAL}
+        own = {"labels": labels, "head": {"const": name}, "normal": stated}
+        required = ["instances", "labels"] + ["normal"] * (normal is not None)
+        required += ["head"] * (len(served.heads) > 1)
+        return body | {"properties": body["properties"] | own, "required": required}
 
     head = served.heads[name]
     text_or_number = {"anyOf": [_LABEL_TEXT, {"type": "integer"}]}
     if head["kind"] != "detector":
         return [form(_class_label(head))]
-    normal = {"enum": [0, 1], "description": "The label that means normal; any other is abnormal."}
     binary = {"enum": [0, 1, -1, None], "description": "null withdraws a label"}
-    forms = [form(binary, normal=normal)]
+    # Where 0 is normal, -1 is abnormal only beside it.
+    forms = [form(binary, 1), form({"enum": [0, 1, None]}, 0), form(binary, 0, contains=0)]
     if head.get("normal") is not None:  # how labels are read was stated at fit
         return [*forms, form(text_or_number)]
     signs = {"enum": [1, -1, 0], "description": "1 normal, -1 abnormal, 0 withdraws a label"}
     # Of 0 and 1 alone either may be normal.
-    return [*forms, form({"const": 0}), form(signs, labels={"contains": {"const": -1}})]
+    return [*forms, form({"const": 0}), form(signs, contains=-1)]
