@@ -38,7 +38,7 @@ data.formats.check_size data.formats.class_names data.formats.find_image_column
 data.formats.image_column data.formats.image_suffixes data.formats.is_table_file
 data.formats.read_header
 data.formats.read_npy_layout data.formats.resize_images data.is_missing data.is_stored_codes
-data.label_text data.labels_from_text data.learn_columns data.match_columns data.over_chunks
+data.label_text data.learn_columns data.match_columns data.over_chunks
 data.preprocessing.RowOrder.describe data.preprocessing.channel_inputs
 data.preprocessing.column_name data.preprocessing.describe_missing
 data.preprocessing.issue_warnings data.preprocessing.leave_out data.read_array data.read_as_binary

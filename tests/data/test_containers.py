@@ -27,7 +27,14 @@ from isthmus import (
     load_bundle,
     save_bundle,
 )
-from isthmus.data import Schema, as_array_or_frame, as_instances, as_labels, containers
+from isthmus.data import (
+    Schema,
+    as_array_or_frame,
+    as_instances,
+    as_labels,
+    containers,
+    warn_of_order,
+)
 from isthmus.errors import DataError, DataWarning, SchemaError
 from isthmus.evaluation import evaluate, evaluate_detector
 
@@ -422,5 +429,5 @@ def test_labels_with_another_index_or_none_count_by_position(index):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for y in (pd.Series(0, index=index), np.zeros(3), [0, 0, 0], None):
-            containers.warn_of_order(X, y)
-            containers.warn_of_order(X.to_numpy(), y)
+            warn_of_order(X, y)
+            warn_of_order(X.to_numpy(), y)

@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from isthmus._core import parquet_file, reading
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.csv_options import labels_from_text
 from isthmus.data.instances import Chunk, Instances
-from isthmus.data.labels import MISSING
+from isthmus.data.labels import MISSING, labels_from_text
 from isthmus.data.places import draw_rows
 from isthmus.errors import DataError
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.errors import DataError, DataWarning
+from isthmus.errors import DataError
 
 #: Up to here a float64 holds every whole number.
 MAX_EXACT_INTEGER = 2**53
@@ -470,26 +470,3 @@ def as_plain_array(source: Any) -> np.ndarray:
     if values.ndim == 0:
         raise DataError(f"got {source!r:.60}, expected a name, a path, an array or a DataFrame")
     return values
-
-
-def warn_of_order(X: Any, y: Any, called: str = "y") -> None:
-    """Warn where labels or groups have the index of X in another order: they count by position.
-
-    Parameters
-    ----------
-    X, y : DataFrame and Series, or others, of which nothing is warned
-    called : str, default="y"
-        What the second is called.
-    """
-    if not isinstance(X, pd.DataFrame) or not isinstance(y, pd.Series | pd.DataFrame):
-        return
-    one, other = X.index, y.index
-    if len(one) != len(other) or one.equals(other) or not (one.is_unique and other.is_unique):
-        return
-    if other.isin(one).all():
-        warnings.warn(
-            f"{called} has the index of X in another order, and is taken row by row all the same; "
-            f"where the index says which row is which pass {called}.loc[X.index]",
-            DataWarning,
-            stacklevel=4,
-        )

@@ -1,4 +1,4 @@
-"""Options of a CSV file: how it writes numbers, dates and missing values; labels in text."""
+"""Options of a CSV file: how it writes numbers, dates, missing values and no label."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.containers import column_of_objects
-from isthmus.data.labels import PLAIN_NUMBER, TRUTHS, as_labels
 from isthmus.errors import DataError, DataWarning
 
-#: The `label_kind` of labels that are no numbers and no truth values.
-AS_WRITTEN = "as written"
 #: Cells that stand for a missing value, as Arrow and pandas have them.
 NO_VALUE = (
     *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
@@ -382,43 +378,3 @@ def in_words(options: dict[str, Any]) -> str:
         for one in ([value] if isinstance(value, str) else value)
     )
     return f"{_in_python(options)} (on the command line {shell})"
-
-
-def label_kind(labels: Collection[Any]) -> str:
-    """Return what labels of a file are: "number" or "truth" where all are text that is so."""
-    if not labels or not all(isinstance(label, str) for label in labels):
-        return AS_WRITTEN
-    if all(PLAIN_NUMBER.fullmatch(label) for label in labels):
-        return "number"
-    return "truth" if all(label.lower() in TRUTHS for label in labels) else AS_WRITTEN
-
-
-def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
-    """Return the labels in a column of a file: numbers only where all are written as such.
-
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Text as it is written, of which 007 stays what it is; others are taken by `as_labels`.
-    kind : str, optional
-        `label_kind` of all rows, where the column has some of them.
-
-    Examples
-    --------
-    >>> labels_from_text(pd.Series(["0", "1", None]))
-    array([ 0.,  1., nan])
-    >>> labels_from_text(pd.Series(["007", "7"]))
-    array(['007', '7'], dtype=object)
-    >>> labels_from_text(pd.Series(["9" * 5000])).dtype
-    dtype('O')
-    """
-    distinct = column.dropna().unique().tolist()
-    kind = label_kind(distinct) if kind is None else kind
-    if kind == "number":
-        if distinct and all(label.lstrip("+-").isdigit() for label in distinct):
-            integers = {label: int(label) for label in distinct}
-            return as_labels(column_of_objects([integers.get(label) for label in column]))
-        return as_labels(pd.to_numeric(column).convert_dtypes())
-    if kind == "truth":
-        return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
-    return as_labels(column)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.array_checks import Kind, check_step
-from isthmus.data.containers import as_array_or_frame, check_rows, warn_of_order, with_labels
-from isthmus.data.labels import as_labels
+from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
+from isthmus.data.labels import as_labels, warn_of_order
 from isthmus.data.places import describe_row, draw_rows
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError

@@ -1,11 +1,11 @@
-"""Labels: read in any form, told from no label, and matched with the classes of a head."""
+"""Labels: read in any form, from text of a file too, and told from no label."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ NUMBER = re.compile(rf"{_SHORT}[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?
 #: Without leading zeros: a label such as 007 is a name.
 PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
+#: The `label_kind` of labels that are no numbers and no truth values.
+AS_WRITTEN = "as written"
 #: How `appearance` writes text that missing labels become, as in `numpy.array(["ok", numpy.nan])`,
 #: and marks that people write for them.
 LOOK_MISSING = ("nan", "<na>", "nat", "?", "-", "--", "n/a")
@@ -70,6 +72,56 @@ def as_labels(y: Any) -> np.ndarray:
     return _from_series(column_of_objects(values)) if listed else values
 
 
+def label_kind(labels: Collection[Any]) -> str:
+    """Return what labels of a file are: "number" or "truth" where all are text that is so.
+
+    Examples
+    --------
+    >>> label_kind(["1", "2.5"]), label_kind(["True", "false"]), label_kind(["007", "7"])
+    ('number', 'truth', 'as written')
+    """
+    if not labels or not all(isinstance(label, str) for label in labels):
+        return AS_WRITTEN
+    if all(PLAIN_NUMBER.fullmatch(label) for label in labels):
+        return "number"
+    return "truth" if all(label.lower() in TRUTHS for label in labels) else AS_WRITTEN
+
+
+def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
+    """Return the labels in a column of a file: numbers only where all are written as such.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Text as it is written, of which 007 stays what it is; others are taken by `as_labels`.
+    kind : str, optional
+        `label_kind` of all rows, where the column has some of them.
+
+    Returns
+    -------
+    array of shape (n,)
+
+    Examples
+    --------
+    >>> labels_from_text(pd.Series(["0", "1", None]))
+    array([ 0.,  1., nan])
+    >>> labels_from_text(pd.Series(["007", "7"]))
+    array(['007', '7'], dtype=object)
+    >>> labels_from_text(pd.Series(["9" * 5000])).dtype
+    dtype('O')
+    """
+    distinct = column.dropna().unique().tolist()
+    kind = label_kind(distinct) if kind is None else kind
+    if kind == "number":
+        if distinct and all(label.lstrip("+-").isdigit() for label in distinct):
+            integers = {label: int(label) for label in distinct}
+            return as_labels(column_of_objects([integers.get(label) for label in column]))
+        return as_labels(pd.to_numeric(column).convert_dtypes())
+    if kind == "truth":
+        return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
+    return as_labels(column)
+
+
 def read_as_binary(label: Any) -> bool | int | None:
     """Return the 0 or 1, or the True or False, that a label is or reads as; None for any other.
 
@@ -78,7 +130,7 @@ def read_as_binary(label: Any) -> bool | int | None:
     >>> [read_as_binary(label) for label in (1.0, "0", "true", False, 2, "ok")]
     [1, 0, True, False, None, None]
     """
-    readings = _readings(label_text(label)) if isinstance(label, str | bytes) else [label]
+    readings = readings_of(label_text(label)) if isinstance(label, str | bytes) else [label]
     for one in readings:
         if isinstance(one, bool | np.bool_):
             return bool(one)
@@ -197,177 +249,74 @@ PARTIAL_CLASSES = LabelPolicy(mark=-1)
 DETECTION = LabelPolicy(mark=0)
 
 
-class ClassMatcher:
-    """Match labels with classes that may be written in another way.
-
-    Files change how a label is written: 0 is "0" as the name of a folder, "01" is 1 and "true" is
-    True once a CSV file is read, and 3 is 3.0 where another label is missing. A label is the class
-    that it equals, number with number and text with text; or that it reads as, where one of the two
-    is text and the other a number, or True or False. What may be several classes is refused.
+def as_normal_value(normal: Any) -> str | int | float | bool | None:
+    """Return the label that means normal as a plain value; None where it is not stated.
 
     Parameters
     ----------
-    classes : array of shape (n_classes,), or list
+    normal : object
+
+    Returns
+    -------
+    str, int, float, bool or None
+
+    Raises
+    ------
+    DataError
+        When it is several values, or no label.
 
     Examples
     --------
-    >>> matcher = ClassMatcher(np.array([0, 1, 7]))
-    >>> rows, labels = matcher.labelled(np.array(["7", "", "01", "8"]))
-    >>> rows.tolist(), labels.tolist()
-    ([0, 2, 3], [7, 1, 8])
+    >>> as_normal_value(np.int64(0)), as_normal_value("ok"), as_normal_value(None)
+    (0, 'ok', None)
     """
-
-    def __init__(self, classes: np.ndarray | list[Any]) -> None:
-        self._classes = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
-        self._texts: dict[str, list[Any]] = {}
-        self._values: dict[Any, list[Any]] = {}
-        # Text by the number, or the truth, that it reads as.
-        self._texts_as: dict[tuple[bool, Any], list[Any]] = {}
-        for one in self._classes:
-            if not isinstance(one, str | bytes):
-                self._values.setdefault(one, []).append(one)
-            if not isinstance(one, bool | int | float):
-                self._texts.setdefault(label_text(one), []).append(one)
-            if isinstance(one, str | bytes):
-                for reading in _readings(label_text(one)):
-                    self._texts_as.setdefault(_key(reading), []).append(one)
-        # How the labels so far write each class.
-        self._written: dict[Any, tuple[str | None, Any]] = {}
-
-    def labelled(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return which instances have a label, and the labels as the head writes its classes.
-
-        Parameters
-        ----------
-        y : array of shape (n,)
-            What is no label says `CLASSES`; -1 is one where the head has that class.
-
-        Returns
-        -------
-        rows : integer array of shape (k,)
-        labels : array of shape (k,)
-            See `match`.
-
-        Raises
-        ------
-        DataError
-            As `match` does.
-        """
-        y = y if isinstance(y, np.ndarray) else as_labels(y)
-        classes = _typed(self._classes)
-        rows = np.flatnonzero(CLASSES.has_label(y, classes))
-        labels = self.match(y[rows])
-        there = CLASSES.has_label(labels, classes)  # "-1" is the number now
-        return rows[there], labels[there]
-
-    def match(self, labels: np.ndarray) -> np.ndarray:
-        """Return labels, none missing, as the head writes its classes: (k,).
-
-        Labels that are no class are among them: numbers where the classes are numbers, text where
-        they are text.
-
-        Raises
-        ------
-        DataError
-            When a label may be several classes, when two different labels read as one class, or
-            when a label is no class and of another kind than the classes.
-        """
-        distinct, places = factorize_labels(labels)
-        found = [self.class_of(label) for label in distinct]
-        written = [
-            self._as_class(label) if one is None else one
-            for label, one in zip(distinct, found, strict=True)
-        ]
-        self._warn_of_alike(
-            [label for label, one in zip(distinct, found, strict=True) if one is None]
+    if normal is None:
+        return None
+    plain = normal.item() if isinstance(normal, np.generic) else normal
+    if isinstance(plain, bytes):
+        plain = label_text(plain)
+    if not isinstance(plain, str | bool | int | float) or is_missing(plain):
+        raise DataError(
+            f"got normal={shown(normal)}, expected the one label that means normal, as a number or "
+            "text, such as normal=0 (on the command line --normal 0)"
         )
-        strange = [label for label, one in zip(distinct, written, strict=True) if one is None]
-        if strange:
-            raise self._of_another_kind(strange)
-        for label, one in zip(distinct, written, strict=True):
-            self._check_written(label, one)
-        return (_typed(written) if written else _typed(self._classes)[:0])[places]
+    return plain
 
-    def class_of(self, label: Any) -> Any:
-        """Return the class that a label is, or None.
 
-        Raises
-        ------
-        DataError
-            When it may be several.
-        """
-        if isinstance(label, str | bytes):
-            text = label_text(label)
-            found = [*self._texts.get(text, [])]
-            for reading in _readings(text):
-                same = self._values.get(reading, [])
-                found += [one for one in same if _key(one) == _key(reading)]
-        elif isinstance(label, bool | int | float):
-            found = [*self._values.get(label, []), *self._texts_as.get(_key(label), [])]
-        else:
-            found = self._values.get(label) or self._texts.get(label_text(label), [])
-        if len(found) > 1:
-            raise DataError(
-                f"got the label {shown(label)}, which may be each of the classes "
-                f"{' and '.join(sorted(map(repr, found)))}; write labels as the classes are written"
-            )
-        return found[0] if found else None
+def warn_of_order(X: Any, y: Any, called: str = "y") -> None:
+    """Warn where labels or groups have the index of X in another order: they count by position.
 
-    def _as_class(self, label: Any) -> Any:
-        """Return a label that is no class as a class would be written; None where it cannot be."""
-        texts = [one for one in self._classes if isinstance(one, str | bytes)]
-        if not isinstance(label, str | bytes):
-            if len(texts) < len(self._classes):
-                return label
-            alike = any(truth == isinstance(label, bool) for truth, _ in self._texts_as)
-            return label_text(label) if alike else None
-        if texts:
-            return label_text(label).encode() if isinstance(texts[0], bytes) else label_text(label)
-        kinds = {isinstance(one, bool) for one in self._classes}
-        readings = [one for one in _readings(label_text(label)) if isinstance(one, bool) in kinds]
-        return readings[0] if readings else None
+    Parameters
+    ----------
+    X, y : DataFrame and Series, or others, of which nothing is warned
+    called : str, default="y"
+        What the second is called.
 
-    def _check_written(self, label: Any, one: Any) -> None:
-        """Check that a class that is or reads as a number is written in one way."""
-        text = label_text(label) if isinstance(label, str | bytes) else None
-        if isinstance(label, bool) or isinstance(one, bool):
-            return
-        if text is not None and text == one and not _readings(text):
-            return
-        before, first = self._written.setdefault(one, (text, label))
-        if before != text:
-            raise DataError(
-                f"got the labels {shown(first)} and {shown(label)}, which both read as "
-                f"{shown(one)}; write each class in one way"
-            )
+    Warns
+    -----
+    DataWarning
 
-    def _warn_of_alike(self, labels: list[Any]) -> None:
-        """Warn of labels that are no class, and look like one."""
-        looks = {appearance(one): one for one in self._classes}
-        alike = [(one, looks[appearance(one)]) for one in labels if appearance(one) in looks]
-        if alike:
-            pairs = ", ".join(f"{label!r} beside {known!r}" for label, known in alike[:10])
-            warnings.warn(
-                "got labels that differ from a class of the head in case or spaces alone, and "
-                f"count as another one: {pairs}; write them as at fit",
-                DataWarning,
-                stacklevel=4,
-            )
-
-    def _of_another_kind(self, labels: list[Any]) -> DataError:
-        listed = ", ".join(map(shown, labels[:5])) + ", ..." * (len(labels) > 5)
-        example = f", such as {shown(self._classes[0])}" if self._classes else ""
-        return DataError(
-            f"got labels that are {_kind(labels)}, such as {listed}, but the classes of the head "
-            f"are {_kind(self._classes)}{example}; pass labels of the same kind (numbers with "
-            "numbers, text with text), or leave those rows out"
+    Examples
+    --------
+    >>> X, y = pd.DataFrame({"width": [1, 2]}), pd.Series(["a", "b"], index=[1, 0])
+    >>> with warnings.catch_warnings(record=True, action="always") as issued:
+    ...     warn_of_order(X, y)
+    ...     warn_of_order(X, y.loc[X.index])
+    >>> print(*(str(one.message).partition(",")[0] for one in issued))
+    y has the index of X in another order
+    """
+    if not isinstance(X, pd.DataFrame) or not isinstance(y, pd.Series | pd.DataFrame):
+        return
+    one, other = X.index, y.index
+    if len(one) != len(other) or one.equals(other) or not (one.is_unique and other.is_unique):
+        return
+    if other.isin(one).all():
+        warnings.warn(
+            f"{called} has the index of X in another order, and is taken row by row all the same; "
+            f"where the index says which row is which pass {called}.loc[X.index]",
+            DataWarning,
+            stacklevel=4,
         )
-
-
-def are_normal(labels: list[Any], normal: Any) -> list[bool]:
-    """Return which of some distinct labels is the one that means normal, see `ClassMatcher`."""
-    meant = ClassMatcher(labels).class_of(normal)
-    return [meant is not None and one is meant for one in labels]
 
 
 def factorize_labels(labels: np.ndarray) -> tuple[list[Any], np.ndarray]:
@@ -418,29 +367,17 @@ def _equal(y: np.ndarray, number: int | None) -> np.ndarray:
     return np.array([is_ and one == number for is_, one in zip(numbers, y, strict=True)], bool)
 
 
-def _readings(text: str) -> list[bool | int | float]:
-    """Return what text reads as: a number, or True or False, or nothing."""
+def readings_of(text: str) -> list[bool | int | float]:
+    """Return what text reads as: a number, or True or False, or nothing.
+
+    Examples
+    --------
+    >>> readings_of("01"), readings_of("TRUE"), readings_of("worn")
+    ([1], [True], [])
+    """
     if NUMBER.fullmatch(text):
         return [int(text) if text.lstrip("+-").isdigit() else float(text)]
     return [TRUTHS[text.lower()]] if text.lower() in TRUTHS else []
-
-
-def _key(value: Any) -> tuple[bool, Any]:
-    """Return what keeps True and 1 apart, which are equal to Python."""
-    return isinstance(value, bool), value
-
-
-def _typed(labels: list[Any]) -> np.ndarray:
-    """Return an array of the labels' own type; text beside anything else stays apart from it."""
-    texts = {isinstance(label, str | bytes) for label in labels}
-    return np.array(labels, dtype=object if len(texts) > 1 else None)
-
-
-def _kind(labels: list[Any]) -> str:
-    texts = {isinstance(label, str | bytes) for label in labels}
-    if texts == {True, False}:
-        return "numbers and text"
-    return "text" if True in texts else "numbers"
 
 
 def _from_list(y: list[Any] | tuple[Any, ...]) -> np.ndarray:

@@ -18,9 +18,10 @@ from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import is_table_file
 from isthmus.data.groups import check_group_columns, with_group_columns
+from isthmus.data.labels import as_normal_value
 from isthmus.data.named_datasets import load_named
 from isthmus.data.paths import load_path
-from isthmus.data.predictions import as_normal_value, check_key_names
+from isthmus.data.predictions import check_key_names
 from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (
     are_tables,

@@ -1,4 +1,4 @@
-"""What heads decide: verdicts from anomaly scores, and the columns of a table of predictions.
+"""What heads decide: classes as labels write them, verdicts, columns of tables of predictions.
 
 All that decides or writes predictions comes here: the detector, evaluation, scoring of streams,
 the export's comparison, the service, the command line. No torch is loaded.
@@ -7,6 +7,7 @@ the export's comparison, the service, the command line. No torch is loaded.
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,15 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
-from isthmus.data.labels import is_missing, label_text
-from isthmus.errors import DataError
+from isthmus.data.labels import (
+    CLASSES,
+    appearance,
+    as_labels,
+    factorize_labels,
+    label_text,
+    readings_of,
+)
+from isthmus.errors import DataError, DataWarning
 
 NORMAL, ABNORMAL = 1, -1
 #: Verdicts in words.
@@ -30,38 +38,195 @@ WRITTEN_OF_POINTS = (*ALWAYS_WRITTEN, "verdict", "n_filled")
 SET_SEPARATOR = "|"
 
 
-def as_normal_value(normal: Any) -> str | int | float | bool | None:
-    """Return the label that means normal as a plain value; None where it is not stated.
+class ClassMatcher:
+    """Match labels with classes that may be written in another way.
+
+    Files change how a label is written: 0 is "0" as the name of a folder, "01" is 1 and "true" is
+    True once a CSV file is read, and 3 is 3.0 where another label is missing. A label is the class
+    that it equals, number with number and text with text; or that it reads as, where one of the two
+    is text and the other a number, or True or False. What may be several classes is refused.
 
     Parameters
     ----------
-    normal : object
-
-    Returns
-    -------
-    str, int, float, bool or None
-
-    Raises
-    ------
-    DataError
-        When it is several values, or no label.
+    classes : array of shape (n_classes,), or list
 
     Examples
     --------
-    >>> as_normal_value(np.int64(0)), as_normal_value("ok"), as_normal_value(None)
-    (0, 'ok', None)
+    >>> matcher = ClassMatcher(np.array([0, 1, 7]))
+    >>> rows, labels = matcher.labelled(np.array(["7", "", "01", "8"]))
+    >>> rows.tolist(), labels.tolist()
+    ([0, 2, 3], [7, 1, 8])
     """
-    if normal is None:
-        return None
-    plain = normal.item() if isinstance(normal, np.generic) else normal
-    if isinstance(plain, bytes):
-        plain = label_text(plain)
-    if not isinstance(plain, str | bool | int | float) or is_missing(plain):
-        raise DataError(
-            f"got normal={shown(normal)}, expected the one label that means normal, as a number or "
-            "text, such as normal=0 (on the command line --normal 0)"
+
+    def __init__(self, classes: np.ndarray | list[Any]) -> None:
+        self._classes = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
+        self._texts: dict[str, list[Any]] = {}
+        self._values: dict[Any, list[Any]] = {}
+        # Text by the number, or the truth, that it reads as.
+        self._texts_as: dict[tuple[bool, Any], list[Any]] = {}
+        for one in self._classes:
+            if not isinstance(one, str | bytes):
+                self._values.setdefault(one, []).append(one)
+            if not isinstance(one, bool | int | float):
+                self._texts.setdefault(label_text(one), []).append(one)
+            if isinstance(one, str | bytes):
+                for reading in readings_of(label_text(one)):
+                    self._texts_as.setdefault(_key(reading), []).append(one)
+        # How the labels so far write each class.
+        self._written: dict[Any, tuple[str | None, Any]] = {}
+
+    def labelled(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return which instances have a label, and the labels as the head writes its classes.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+            What is no label says `CLASSES`; -1 is one where the head has that class.
+
+        Returns
+        -------
+        rows : integer array of shape (k,)
+        labels : array of shape (k,)
+            See `match`.
+
+        Raises
+        ------
+        DataError
+            As `match` does.
+        """
+        y = y if isinstance(y, np.ndarray) else as_labels(y)
+        classes = _typed(self._classes)
+        rows = np.flatnonzero(CLASSES.has_label(y, classes))
+        labels = self.match(y[rows])
+        there = CLASSES.has_label(labels, classes)  # "-1" is the number now
+        return rows[there], labels[there]
+
+    def match(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels, none missing, as the head writes its classes: (k,).
+
+        Labels that are no class are among them: numbers where the classes are numbers, text where
+        they are text.
+
+        Raises
+        ------
+        DataError
+            When a label may be several classes, when two different labels read as one class, or
+            when a label is no class and of another kind than the classes.
+        """
+        distinct, places = factorize_labels(labels)
+        found = [self.class_of(label) for label in distinct]
+        written = [
+            self._as_class(label) if one is None else one
+            for label, one in zip(distinct, found, strict=True)
+        ]
+        self._warn_of_alike(
+            [label for label, one in zip(distinct, found, strict=True) if one is None]
         )
-    return plain
+        strange = [label for label, one in zip(distinct, written, strict=True) if one is None]
+        if strange:
+            raise self._of_another_kind(strange)
+        for label, one in zip(distinct, written, strict=True):
+            self._check_written(label, one)
+        return (_typed(written) if written else _typed(self._classes)[:0])[places]
+
+    def class_of(self, label: Any) -> Any:
+        """Return the class that a label is, or None.
+
+        Raises
+        ------
+        DataError
+            When it may be several.
+        """
+        if isinstance(label, str | bytes):
+            text = label_text(label)
+            found = [*self._texts.get(text, [])]
+            for reading in readings_of(text):
+                same = self._values.get(reading, [])
+                found += [one for one in same if _key(one) == _key(reading)]
+        elif isinstance(label, bool | int | float):
+            found = [*self._values.get(label, []), *self._texts_as.get(_key(label), [])]
+        else:
+            found = self._values.get(label) or self._texts.get(label_text(label), [])
+        if len(found) > 1:
+            raise DataError(
+                f"got the label {shown(label)}, which may be each of the classes "
+                f"{' and '.join(sorted(map(repr, found)))}; write labels as the classes are written"
+            )
+        return found[0] if found else None
+
+    def _as_class(self, label: Any) -> Any:
+        """Return a label that is no class as a class would be written; None where it cannot be."""
+        texts = [one for one in self._classes if isinstance(one, str | bytes)]
+        if not isinstance(label, str | bytes):
+            if len(texts) < len(self._classes):
+                return label
+            alike = any(truth == isinstance(label, bool) for truth, _ in self._texts_as)
+            return label_text(label) if alike else None
+        if texts:
+            return label_text(label).encode() if isinstance(texts[0], bytes) else label_text(label)
+        kinds = {isinstance(one, bool) for one in self._classes}
+        readings = [one for one in readings_of(label_text(label)) if isinstance(one, bool) in kinds]
+        return readings[0] if readings else None
+
+    def _check_written(self, label: Any, one: Any) -> None:
+        """Check that a class that is or reads as a number is written in one way."""
+        text = label_text(label) if isinstance(label, str | bytes) else None
+        if isinstance(label, bool) or isinstance(one, bool):
+            return
+        if text is not None and text == one and not readings_of(text):
+            return
+        before, first = self._written.setdefault(one, (text, label))
+        if before != text:
+            raise DataError(
+                f"got the labels {shown(first)} and {shown(label)}, which both read as "
+                f"{shown(one)}; write each class in one way"
+            )
+
+    def _warn_of_alike(self, labels: list[Any]) -> None:
+        """Warn of labels that are no class, and look like one."""
+        looks = {appearance(one): one for one in self._classes}
+        alike = [(one, looks[appearance(one)]) for one in labels if appearance(one) in looks]
+        if alike:
+            pairs = ", ".join(f"{label!r} beside {known!r}" for label, known in alike[:10])
+            warnings.warn(
+                "got labels that differ from a class of the head in case or spaces alone, and "
+                f"count as another one: {pairs}; write them as at fit",
+                DataWarning,
+                stacklevel=4,
+            )
+
+    def _of_another_kind(self, labels: list[Any]) -> DataError:
+        listed = ", ".join(map(shown, labels[:5])) + ", ..." * (len(labels) > 5)
+        example = f", such as {shown(self._classes[0])}" if self._classes else ""
+        return DataError(
+            f"got labels that are {_kind(labels)}, such as {listed}, but the classes of the head "
+            f"are {_kind(self._classes)}{example}; pass labels of the same kind (numbers with "
+            "numbers, text with text), or leave those rows out"
+        )
+
+
+def are_normal(labels: list[Any], normal: Any) -> list[bool]:
+    """Return which of some distinct labels is the one that means normal, see `ClassMatcher`."""
+    meant = ClassMatcher(labels).class_of(normal)
+    return [meant is not None and one is meant for one in labels]
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """Return what keeps True and 1 apart, which are equal to Python."""
+    return isinstance(value, bool), value
+
+
+def _typed(labels: list[Any]) -> np.ndarray:
+    """Return an array of the labels' own type; text beside anything else stays apart from it."""
+    texts = {isinstance(label, str | bytes) for label in labels}
+    return np.array(labels, dtype=object if len(texts) > 1 else None)
+
+
+def _kind(labels: list[Any]) -> str:
+    texts = {isinstance(label, str | bytes) for label in labels}
+    if texts == {True, False}:
+        return "numbers and text"
+    return "text" if True in texts else "numbers"
 
 
 def verdicts(anomaly_scores: np.ndarray, threshold: float) -> np.ndarray:

@@ -26,10 +26,11 @@ from isthmus.data.array_checks import check_no_infinity
 from isthmus.data.column_types import recognise
 from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
-from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_from_text, labels_there
+from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.formats.csv_text import NO_NAME, check_header, check_no_row
+from isthmus.data.labels import labels_from_text
 from isthmus.data.places import ColumnErrors, Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_is_there, check_names
 from isthmus.errors import DataError, DataWarning
@@ -304,11 +305,10 @@ def load_table(
     path : Path
     label : str or None
         Column that holds the labels.
-    normal : str, int, float, bool or None
+    normal, csv
         See `read_table`.
     keys, category, schema, **columns
         See `dataset_from_frame`.
-    csv : CsvOptions, optional
 
     Returns
     -------

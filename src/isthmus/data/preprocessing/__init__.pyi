@@ -2,7 +2,6 @@ from .column_inputs import MAX_MAGNITUDE as MAX_MAGNITUDE
 from .column_inputs import CategoryInputs as CategoryInputs
 from .column_inputs import ValueInputs as ValueInputs
 from .column_inputs import check_repeats as check_repeats
-from .column_inputs import describe_alike as describe_alike
 from .column_inputs import learn_columns as learn_columns
 from .column_warnings import MAX_COMPARED as MAX_COMPARED
 from .column_warnings import RowOrder as RowOrder
@@ -37,3 +36,4 @@ from .series import describe_empty_column as describe_empty_column
 from .series import describe_filled as describe_filled
 from .series import interpolate as interpolate
 from .tables import TablePreprocessor as TablePreprocessor
+from .tables import describe_alike as describe_alike

@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from isthmus.data.columns import Column
-from isthmus.data.labels import alike_texts
 from isthmus.data.places import ColumnErrors
 from isthmus.data.preprocessing.scaling import (
     Moments,
@@ -474,26 +473,3 @@ def _levels(counts: np.ndarray, min_count: int) -> np.ndarray:
         n_common = len(common)
     levels = np.cumsum(~rare) - 1
     return np.where(rare, n_common, levels)
-
-
-def describe_alike(name: str, column: Column) -> list[str]:
-    """Return the warning about categories that differ in case or spaces alone, if there are any.
-
-    Parameters
-    ----------
-    name : str
-        What the column is called.
-    column : Column
-
-    Returns
-    -------
-    list of str
-    """
-    alike = alike_texts(column.categories)
-    if not alike:
-        return []
-    named = ", ".join(map(repr, alike[:N_SHOWN])) + ", ..." * (len(alike) > N_SHOWN)
-    return [
-        f"{name} holds {named}, which differ in case or spaces alone, and are learned as "
-        "categories of their own; write each in one way where they mean the same"
-    ]

@@ -16,12 +16,12 @@ import pandas as pd
 from isthmus.data.columns import Column
 from isthmus.data.fingerprint import repeated_row_warnings
 from isthmus.data.instances import Instances, as_instances
-from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs, describe_alike
+from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
 from isthmus.data.preprocessing.images import ImageVariety
 from isthmus.data.preprocessing.preprocessor import Preprocessor
 from isthmus.data.preprocessing.scaling import usual_range
 from isthmus.data.preprocessing.series import SeriesPreprocessor
-from isthmus.data.preprocessing.tables import TablePreprocessor
+from isthmus.data.preprocessing.tables import TablePreprocessor, describe_alike
 from isthmus.data.schema import Schema
 from isthmus.errors import DataWarning
 

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from isthmus.data.columns import Column
+from isthmus.data.labels import alike_texts
 from isthmus.data.preprocessing.column_inputs import (
     MAX_MAGNITUDE,
+    N_SHOWN,
     CategoryInputs,
     ValueInputs,
     learn_columns,
@@ -339,3 +342,32 @@ def _read(plain: Mapping[str, Any], type_: str) -> ValueInputs | CategoryInputs:
 def _as_float32(values: np.ndarray) -> np.ndarray:
     largest = np.finfo(np.float32).max
     return np.clip(values, -largest, largest).astype(np.float32)
+
+
+def describe_alike(name: str, column: Column) -> list[str]:
+    """Return the warning about categories that differ in case or spaces alone, if there are any.
+
+    Parameters
+    ----------
+    name : str
+        What the column is called.
+    column : Column
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> said = Column("category", ("yes", "no", "Yes "))
+    >>> print(describe_alike("column 'ok'", said)[0].partition(", which")[0])
+    column 'ok' holds 'yes', 'Yes '
+    """
+    alike = alike_texts(column.categories)
+    if not alike:
+        return []
+    named = ", ".join(map(repr, alike[:N_SHOWN])) + ", ..." * (len(alike) > N_SHOWN)
+    return [
+        f"{name} holds {named}, which differ in case or spaces alone, and are learned as "
+        "categories of their own; write each in one way where they mean the same"
+    ]

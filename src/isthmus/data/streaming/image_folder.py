@@ -15,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 
 from isthmus._core import natural_order, read_parquet
-from isthmus.data.csv_options import labels_from_text
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     ImageFile,
@@ -26,6 +25,7 @@ from isthmus.data.formats import (
     read_images,
 )
 from isthmus.data.instances import Chunk
+from isthmus.data.labels import labels_from_text
 from isthmus.data.schema import Schema, check_is_there
 from isthmus.data.streaming.chunks import FileRange
 from isthmus.errors import DataError, ShardError

@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.csv_options import AS_WRITTEN, label_kind, labels_from_text
 from isthmus.data.formats import find_image_column
 from isthmus.data.groups import as_groups
 from isthmus.data.instances import Chunk
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
 from isthmus.data.schema import check_is_there
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from isthmus._core import shown
-from isthmus.data.labels import MISSING, are_normal, is_missing
+from isthmus.data.labels import MISSING, is_missing
+from isthmus.data.predictions import are_normal
 from isthmus.errors import DataError
 
 

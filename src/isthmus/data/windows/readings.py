@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
-from isthmus.data.csv_options import labels_from_text
+from isthmus.data.labels import labels_from_text
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.windows.cutting import deciding_rows
 from isthmus.data.windows.long_table import LongTable

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from isthmus.data.array_checks import check_step
-from isthmus.data.csv_options import labels_from_text
+from isthmus.data.labels import labels_from_text
 from isthmus.data.places import describe_row
 from isthmus.data.schema import check_names
 from isthmus.data.windows.cutting import check_window
