@@ -420,7 +420,7 @@ class MonitorState:
             interval = f"{100 * self.share:.3g} % (95 % interval {low:.3g} to {high:.3g} %)"
             rate = f"at most {100 * self.rate:g} % of the normal rows"
             lines.append(
-                f"{self.alarms:,} alarms: {interval} of all rows, true anomalies among them; the "
+                f"{self.alarms:,} alarms: {interval} of all rows, any true anomalies included; the "
                 f"promise is {rate}"
                 if self.block == 1
                 else f"{self.alarms:,} blocks with an abnormal time point: {interval}"

@@ -26,7 +26,7 @@ function line(start, facts) {
   const when = facts.since && (facts.since.time ? new Date(facts.since.time).toLocaleString() : `row ${number(facts.since.row)}`);
   const said = facts.valid ? holding(facts) : `⚠ The promise no longer holds since ${when}. Moved: ${facts.moved.join(', ')}.`;
   const details = [`${number(facts.n)} rows`];
-  if (facts.n) details.push(`${percent(facts.share)} of them called abnormal (95 % interval ${percent(facts.interval[0])} to ${percent(facts.interval[1])}), true anomalies among them; the promise is at most ${percent(facts.rate)} of the normal rows`);
+  if (facts.n) details.push(`${percent(facts.share)} of them called abnormal (95 % interval ${percent(facts.interval[0])} to ${percent(facts.interval[1])}), any true anomalies included; the promise is at most ${percent(facts.rate)} of the normal rows`);
   const gone = [...counted(facts.missing, 'missing'), ...counted(facts.new_categories, 'new categories')];
   if (gone.length) details.push(gone.join(', '));
   if (!facts.valid) details.push('calibrate again with normal rows of today');
