@@ -93,15 +93,14 @@ def test_the_service_conforms_to_its_description(client, mode):
 
 
 def test_labels_of_a_detector_are_described_as_they_are_taken(client):
-    content = client.get("/openapi.json").json()["paths"]["/bundles/digits/labels"]["post"]
+    content = client.get("/openapi.json").json()["paths"]["/bundles/parts/labels"]["post"]
     schema = content["requestBody"]["content"]["application/json"]["schema"]
     described = jsonschema_rs.Draft202012Validator(schema)
-    image = [[0] * 8] * 8
-    accepted = 0
+    row, accepted = {"width": 1.5, "hue": "red", "ok": True, "day": "2024-05-17"}, 0
     for stated in ({}, {"normal": 0}, {"normal": 1}):
-        for labels in itertools.product([1, 0, -1, None], repeat=2):
-            body = {"instances": [image, image], "labels": list(labels), "head": "normal"} | stated
-            answer = client.post("/bundles/digits/labels", json=body)
+        for labels in itertools.combinations_with_replacement([1, 0, -1, None], 2):
+            body = {"instances": [row, row], "labels": list(labels)} | stated
+            answer = client.post("/bundles/parts/labels", json=body)
             assert (answer.status_code == 202) == described.is_valid(body), (body, answer.text)
             accepted += answer.status_code == 202
-    assert 0 < accepted < 48
+    assert 0 < accepted < 30
