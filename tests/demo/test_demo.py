@@ -13,7 +13,7 @@ from isthmus.data import Splits
 from isthmus.demo import run_demo
 from isthmus.demo.run import detect_anomalies
 from isthmus.errors import DataError
-from isthmus.evaluation.baselines import SupervisedNetwork
+from isthmus.evaluation import SupervisedNetwork
 
 # The whole pipeline with pictures, baselines and a report takes half a minute; a short run of the
 # command is among the golden samples.

@@ -1,11 +1,15 @@
 """What baselines keep, what they make anew, and that doing so in parts changes nothing."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from isthmus.classification import LinearHead
+from isthmus.classification import LinearHead, StandardisedHead, build_head
 from isthmus.evaluation import Baselines, baselines, class_metrics
 from isthmus.evaluation import baselines as raw
 
@@ -15,8 +19,8 @@ def tests_of(image_fit, digits):
     """Baselines on 600 digits, tested on 400 others."""
     X, y = digits
 
-    def build(train=X[:600]):
-        return Baselines(image_fit, train, y[:600], X[1000:1400], y[1000:1400], random_state=0)
+    def build(train=X[:600], test=X[1000:1400]):
+        return Baselines(image_fit, train, y[:600], test, y[1000:1400], random_state=0)
 
     return build
 
@@ -90,3 +94,43 @@ def test_raw_inputs_are_what_the_network_gets(table_fit, table, rows, monkeypatc
     np.testing.assert_array_equal(raw.raw_inputs(table_fit, frame, rows), expected)
     doubled = raw.raw_inputs(table_fit, table, rows, then=lambda x: 2 * x[:, :3])
     np.testing.assert_array_equal(doubled, 2 * expected[:, :3])
+
+
+@pytest.mark.parametrize("head", ["linear", "neighbours", "svm", KNeighborsClassifier(3, p=1)])
+def test_pixels_of_0_to_255_give_the_figures_of_images_in_0_to_1(tests_of, digits, head):
+    X = digits[0]
+    expected = tests_of(*(part / np.float32(255) for part in (X[:600], X[1000:1400])))
+    expected = expected.test("raw", head)
+    for test in (X[1000:1400], X[1000:1400] / np.float32(255)):
+        found = tests_of(test=test).test("raw", head)
+        assert abs(found["accuracy"] - expected["accuracy"]) <= 0.0025  # one of 400
+        assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=0.01)
+
+
+@pytest.mark.parametrize("head", [LinearHead(tol=0.1), "neighbours"])
+def test_a_head_on_pixels_makes_no_float_copy_of_them(head):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 40_000)
+    pixels = rng.integers(0, 128, (40_000, 256), dtype=np.uint8) + (100 * y[:, None]).astype("u1")
+    tracemalloc.start()
+    fitted = StandardisedHead(build_head(head, n_labels=len(y))).fit(pixels, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.size * 2  # in float32 four bytes each
+    assert (fitted.predict(pixels[:50]) == y[:50]).all()
+
+
+def test_an_image_among_those_of_a_head_on_pixels_decides_alone(digits):
+    X, y = digits[0].reshape(len(digits[0]), -1), digits[1]
+    head = StandardisedHead(build_head("neighbours", n_labels=600)).fit(X[:600], y[:600])
+    assert head.predict_proba(X[:600]).max(axis=1).min() == 1
+    assert (head.predict(X[:600]) == y[:600]).all()
+
+
+@pytest.mark.parametrize("n", [200, 1000])  # with fewer rows than 10 to a column, from scikit-learn
+def test_principal_components_are_those_of_scikit_learn(image_fit, digits, n, monkeypatch):
+    monkeypatch.setattr(raw, "_VALUES_PREPARED", 64 * 70)
+    inputs = raw.raw_inputs(image_fit, digits[0][:n])
+    expected = PCA(12, svd_solver="full").fit(inputs.astype(np.float64)).transform(inputs)
+    found = raw.fit_principal_components(image_fit, digits[0][:n], 12, 0)(inputs)
+    np.testing.assert_allclose(found, expected, atol=2e-5)

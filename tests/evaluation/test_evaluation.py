@@ -184,7 +184,7 @@ def test_supervised_network_learns_and_is_the_listings(image_fit, split):
 
 
 def test_supervised_network_of_a_28x28_image_has_the_published_parameters():
-    from isthmus.evaluation.baselines import _network
+    from isthmus.evaluation.supervised_network import _network
     from isthmus.networks import count_parameters
 
     # 320 + 18,496 + 1,179,776 + 1,290, as the listing's own summary counts.

@@ -31,6 +31,7 @@ from .nearest_neighbors import Copies as Copies
 from .nearest_neighbors import NeighborIndex as NeighborIndex
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others
+from .nearest_neighbors import neighbour_votes as neighbour_votes
 from .process_state import each_isolated as each_isolated
 from .process_state import isolated_from_host as isolated_from_host
 from .process_state import library_versions as library_versions

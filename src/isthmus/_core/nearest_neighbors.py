@@ -6,6 +6,8 @@ the training device, and an export (`export/detector_graph.py`) has this search 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from isthmus._core.process_state import run_in_threads
@@ -228,10 +230,11 @@ class Copies:
         return np.take_along_axis(apart, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def find_nearest(
-    points: np.ndarray, references: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest references of each point: see `NeighborIndex.search`."""
+def find_nearest(points: np.ndarray, references: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k nearest references of each point: see `NeighborIndex.search`.
+
+    `references` may be anything that gives an array for a slice, and tells its length and bytes.
+    """
     at_once = max(k, PART * len(references) // references.nbytes)
     distances, rows = NeighborIndex(references[:at_once]).search(points, k)
     for first in range(at_once, len(references), at_once):
@@ -242,6 +245,51 @@ def find_nearest(
         nearest = np.lexsort((rows, distances), axis=1)[:, :k]
         distances, rows = (np.take_along_axis(x, nearest, axis=1) for x in (distances, rows))
     return distances, rows
+
+
+def neighbour_votes(
+    points: np.ndarray,
+    references: Any,
+    classes: np.ndarray,
+    n_classes: int,
+    k: int,
+    *,
+    by_distance: bool,
+) -> np.ndarray:
+    """Return the share of each class in the votes of the k nearest references of each point.
+
+    Parameters
+    ----------
+    points : float array of shape (n, m)
+    references : float array of shape (r, m)
+    classes : int array of shape (r,)
+        Of the references, from 0.
+    n_classes, k : int
+    by_distance : bool
+        A vote counts in inverse proportion to the distance; one at distance zero decides alone.
+
+    Returns
+    -------
+    float64 array of shape (n, n_classes)
+
+    Examples
+    --------
+    >>> references = np.array([[0.0], [1.0], [5.0]])
+    >>> near = np.array([[0.25]])
+    >>> neighbour_votes(near, references, np.array([0, 1, 1]), 2, 2, by_distance=True).tolist()
+    [[0.75, 0.25]]
+    """
+    distances, rows = find_nearest(points, references, k)
+    weights = np.ones_like(distances)
+    if by_distance:
+        equal = distances == 0
+        with np.errstate(divide="ignore"):
+            weights = np.where(equal.any(axis=1, keepdims=True), equal, 1 / distances)
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    found, each = np.zeros((len(points), n_classes)), np.arange(len(points))
+    for share, row in zip(shares.T, rows.T, strict=True):
+        found[each, classes[row]] += share
+    return found
 
 
 def find_nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from .class_labels import labelled_rows as labelled_rows
 from .class_labels import partial_labels as partial_labels
 from .classifier import CodeClassifier as CodeClassifier
 from .heads import HEADS as HEADS
-from .heads import SMOOTHING as SMOOTHING
 from .heads import TRUSTED_TYPES as TRUSTED_TYPES
 from .heads import MLPHead as MLPHead
 from .heads import StandardisedHead as StandardisedHead
@@ -28,6 +27,7 @@ from .label_spreading import local_weights as local_weights
 from .label_spreading import spread_labels as spread_labels
 from .linear_head import LinearHead as LinearHead
 from .prediction_sets import SMALLEST_PROBABILITY as SMALLEST_PROBABILITY
+from .prediction_sets import SMOOTHING as SMOOTHING
 from .prediction_sets import ClassCalibration as ClassCalibration
 from .prediction_sets import fit_temperature as fit_temperature
 from .prediction_sets import negative_log_odds as negative_log_odds

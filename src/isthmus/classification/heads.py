@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus._core import find_nearest, isolated_from_host, shown
+from isthmus._core import isolated_from_host, neighbour_votes, shown
 from isthmus.classification.class_labels import (
     class_positions,
     known_labels,
@@ -26,8 +26,8 @@ from isthmus.classification.class_labels import (
     partial_labels,
 )
 from isthmus.classification.label_spreading import SpreadingHead
-from isthmus.classification.linear_head import LinearHead
-from isthmus.classification.prediction_sets import with_temperature
+from isthmus.classification.linear_head import LinearHead, StandardisedRows
+from isthmus.classification.prediction_sets import smoothed_votes, with_temperature
 from isthmus.networks import Dropout, multiply_adds
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
@@ -51,8 +51,6 @@ HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
 SCALED_AT_ONCE = 2**20
 #: Codes that the multilayer perceptron classifies at a time.
 INFERENCE_ROWS = 4096
-#: Added to the share of each class in the votes of neighbours, where these are calibrated.
-SMOOTHING = 1e-3
 #: Types in fitted heads that skops does not trust by itself: with numbers only.
 TRUSTED_TYPES = (
     "isthmus.classification.linear_head.LinearHead",
@@ -150,7 +148,10 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
 
 
 def is_exact_neighbours(head: Any) -> bool:
-    """Return whether `neighbour_votes` are those of a head: Euclidean distances, plain votes.
+    """Return whether votes of a head are those of our search: Euclidean distances, plain votes.
+
+    They are counted by it, because scikit-learn rounds distances, and small ones weigh most, and
+    takes twice as long.
 
     Parameters
     ----------
@@ -167,35 +168,6 @@ def is_exact_neighbours(head: Any) -> bool:
         and head.weights in ("uniform", "distance")
         and not head.outputs_2d_
     )
-
-
-def neighbour_votes(head: KNeighborsClassifier, points: np.ndarray) -> np.ndarray:
-    """Return the share of each class in the votes of the nearest neighbours, (n, n_classes).
-
-    A neighbour at distance zero decides alone. Counted here, because scikit-learn rounds distances,
-    and small ones weigh most, and takes twice as long.
-    """
-    stored = np.asarray(head._fit_X)  # noqa: SLF001
-    distances, rows = find_nearest(np.asarray(points, stored.dtype), stored, head.n_neighbors)
-    weights = np.ones_like(distances)
-    if head.weights == "distance":
-        equal = distances == 0
-        with np.errstate(divide="ignore"):
-            weights = np.where(equal.any(axis=1, keepdims=True), equal, 1 / distances)
-    shares = weights / weights.sum(axis=1, keepdims=True)
-    found, each = np.zeros((len(points), len(head.classes_))), np.arange(len(points))
-    for share, row in zip(shares.T, rows.T, strict=True):
-        found[each, np.ravel(head._y)[row]] += share  # noqa: SLF001
-    return found
-
-
-def smoothed_votes(votes: np.ndarray) -> np.ndarray:
-    """Return shares of votes (n, n_classes) with `SMOOTHING` votes more for each class.
-
-    Five neighbours of one class do not make the others impossible. The order is the same.
-    """
-    found: np.ndarray = (votes + SMOOTHING) / (1 + SMOOTHING * votes.shape[1])
-    return found
 
 
 def fitted_scaler(features: np.ndarray) -> StandardScaler:
@@ -237,20 +209,33 @@ class StandardisedHead:
     def fit(self, features: np.ndarray, y: np.ndarray, *, overwrite: bool = False) -> Self:
         """Fit on features of shape (n, m) and labels of shape (n,).
 
-        With `overwrite` the features are standardised in place, which saves a copy.
+        With `overwrite` the features are standardised in place, which saves a copy. Pixels, uint8,
+        are standardised as they are read by a linear head and by votes of neighbours.
         """
         self.scaler_ = fitted_scaler(features)
-        standardised = self.scaler_.transform(features, copy=not overwrite)
         self.indexed_classes_: np.ndarray | None = None
+        if features.dtype == np.uint8 and isinstance(self.head, KNeighborsClassifier):
+            self.head_: Any = self.head.fit(features, y)
+            if is_exact_neighbours(self.head_):
+                return self
+        standardised: Any
+        if features.dtype == np.uint8 and isinstance(self.head, LinearHead):
+            standardised = StandardisedRows(features, self.scaler_)
+        else:
+            standardised = self._standardised(features, copy=not overwrite)
         if uses_unlabelled(self.head):
             y = partial_labels(np.asarray(y))
             self.indexed_classes_, places = np.unique(known_labels(y), return_inverse=True)
             given = np.full(len(y), -1)
             given[labelled_rows(y)] = places
-            self.head_: Any = self.head.fit(standardised, given)
-        else:
-            self.head_ = self.head.fit(standardised, y)
+            y = given
+        self.head_ = self.head.fit(standardised, y)
         return self
+
+    def _standardised(self, features: np.ndarray, *, copy: bool = True) -> np.ndarray:
+        if features.dtype == np.uint8:
+            return StandardisedRows(features, self.scaler_)[:]
+        return self.scaler_.transform(features, copy=copy)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -259,16 +244,16 @@ class StandardisedHead:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return the class of each row."""
-        standardised = self.scaler_.transform(features)
+        standardised = self._standardised(features)
         if is_exact_neighbours(self.head_):
-            return self.classes_[neighbour_votes(self.head_, standardised).argmax(axis=1)]
+            return self.classes_[self._shares(standardised).argmax(axis=1)]
         predicted = self.head_.predict(standardised)
         return predicted if self.indexed_classes_ is None else self.indexed_classes_[predicted]
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities, shape (n, n_classes), where the head has them."""
         if self.temperature_ is None:
-            return self._shares(self.scaler_.transform(features))
+            return self._shares(self._standardised(features))
         return with_temperature(self.head_proba(features), self.temperature_)
 
     def head_proba(self, features: np.ndarray) -> np.ndarray:
@@ -277,13 +262,24 @@ class StandardisedHead:
         In float32 all of a head's probabilities near 1 are equal. Votes of the nearest neighbours
         are smoothed, see `smoothed_votes`.
         """
-        found = self._shares(self.scaler_.transform(np.asarray(features, dtype=np.float64)))
+        found = self._shares(self._standardised(np.asarray(features, dtype=np.float64)))
         return smoothed_votes(found) if isinstance(self.head_, KNeighborsClassifier) else found
 
     def _shares(self, standardised: np.ndarray) -> np.ndarray:
-        if is_exact_neighbours(self.head_):
-            return neighbour_votes(self.head_, standardised)
-        return self.head_.predict_proba(standardised)
+        head = self.head_
+        if not is_exact_neighbours(head):
+            return head.predict_proba(standardised)
+        stored: Any = np.asarray(head._fit_X)  # noqa: SLF001
+        if stored.dtype == np.uint8:
+            stored = StandardisedRows(stored, self.scaler_)
+        return neighbour_votes(
+            np.asarray(standardised, stored.dtype),
+            stored,
+            np.ravel(head._y),  # noqa: SLF001
+            len(head.classes_),
+            head.n_neighbors,
+            by_distance=head.weights == "distance",
+        )
 
 
 class MLPHead(ClassifierMixin, BaseEstimator):

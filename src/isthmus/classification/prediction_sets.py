@@ -31,6 +31,8 @@ from isthmus.detection import Calibration, check_rate, rows_needed
 
 #: Probabilities below this, and above 1 less this, count as equal.
 SMALLEST_PROBABILITY = 1e-12
+#: Added to the share of each class in the votes of neighbours, where these are calibrated.
+SMOOTHING = 1e-3
 #: Of the normal prior of the logarithm of a temperature.
 PRIOR_DEVIATION = 0.5
 
@@ -53,6 +55,15 @@ def negative_log_odds(probabilities: np.ndarray) -> np.ndarray:
     """
     against = np.log(np.maximum(1 - probabilities, SMALLEST_PROBABILITY))
     found: np.ndarray = against - np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return found
+
+
+def smoothed_votes(votes: np.ndarray) -> np.ndarray:
+    """Return shares of votes (n, n_classes) with `SMOOTHING` votes more for each class.
+
+    Five neighbours of one class do not make the others impossible. The order is the same.
+    """
+    found: np.ndarray = (votes + SMOOTHING) / (1 + SMOOTHING * votes.shape[1])
     return found
 
 

@@ -63,7 +63,7 @@ COMMANDS = {
 }
 
 #: Commands that are in the module of another command.
-MODULES = {"history": "info", "suggest": "label"}
+MODULES = {"history": "info", "mcp": "serve", "suggest": "label"}
 
 #: The only command that several processes may run together.
 DISTRIBUTED_COMMAND = "fit"

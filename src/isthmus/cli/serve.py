@@ -1,4 +1,4 @@
-"""`isthmus serve`."""
+"""`isthmus serve` and `isthmus mcp`."""
 
 from __future__ import annotations
 
@@ -124,3 +124,19 @@ def serve(
                 flush=True,
             ),
         )
+
+
+def mcp(
+    folder: Annotated[
+        Path,
+        typer.Option(help="The only folder in which files are read and written."),
+    ] = Path(),
+) -> None:
+    """Serve fit, predict, explain, report and info to an assistant, by the Model Context Protocol.
+
+    An assistant's program starts this command, and speaks with it by standard input and output;
+    nothing listens on the network. Files are read and written in --folder alone.
+    """
+    from isthmus.integrations import build_mcp_server
+
+    build_mcp_server(folder).run()

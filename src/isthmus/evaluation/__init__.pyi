@@ -3,7 +3,6 @@ from .advice import FewLabels as FewLabels
 from .baselines import BASELINE_TITLES as BASELINE_TITLES
 from .baselines import BASELINES as BASELINES
 from .baselines import Baselines as Baselines
-from .baselines import SupervisedNetwork as SupervisedNetwork
 from .baselines import baseline_names as baseline_names
 from .baselines import decide as decide
 from .baselines import score_head as score_head
@@ -35,4 +34,5 @@ from .metrics import unknown_classes as unknown_classes
 from .point_evaluation import evaluate_time_points as evaluate_time_points
 from .point_metrics import evaluate_points as evaluate_points
 from .point_metrics import volume_under_surface as volume_under_surface
+from .supervised_network import SupervisedNetwork as SupervisedNetwork
 from .width_advice import advise as advise

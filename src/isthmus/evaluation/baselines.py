@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-import torch
+from scipy.linalg import eigh
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
-from torch import nn
+from sklearn.utils.extmath import svd_flip
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import InstanceEncoder
-from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
+from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows
 from isthmus.data import ABNORMAL
-from isthmus.data.preprocessing import Preprocessor, issue_warnings
+from isthmus.data.preprocessing import ImagePreprocessor, issue_warnings
 from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import ClassTally, class_metrics, select_rows
-from isthmus.networks import Dropout, multiply_adds
-from isthmus.training import (
-    Batches,
-    ProgressBar,
-    Settings,
-    choose_device,
-    choose_precision,
-    cross_entropy,
-    draw_seed,
-    hold_out_labelled,
-    isolated_random_state,
-    to_tensor,
-    train,
-)
+from isthmus.evaluation.supervised_network import SupervisedNetwork
+from isthmus.training import draw_seed
 
 #: Values that are preprocessed at a time: a table needs float64 copies.
 _VALUES_PREPARED = 2**20
+#: Columns up to which scikit-learn's PCA takes the eigenvectors of the covariance.
+MAX_COVARIANCE = 1000
 
 
 def raw_inputs(
@@ -70,129 +60,69 @@ def raw_inputs(
     >>> raw_inputs(encoder, X, np.array([3, 4])).shape, bool(raw_inputs(encoder, X).max() == 1)
     ((2, 64), True)
     """
-    checked, prepare = encoder.schema_.check(X), encoder.preprocessor_.to_network
+    checked = encoder.schema_.check(X)
     numbers = np.arange(len(checked))
     numbers = numbers if rows is None else numbers[rows]
-    width = math.prod(encoder.preprocessor_.network_shape)
-    step = max(1, _VALUES_PREPARED // width)
     result: np.ndarray | None = None
-    for first in range(0, max(1, len(numbers)), step):
-        inputs = prepare(checked[numbers[first : first + step]]).reshape(-1, width)
+    first = 0
+    for inputs in _prepared(encoder, checked, numbers):
         batch = inputs if then is None else then(inputs)
         if result is None:
             result = np.empty((len(numbers), batch.shape[1]), dtype=np.float32)
         result[first : first + len(batch)] = batch
+        first += len(batch)
     assert result is not None  # there is at least one batch
     return result
 
 
-#: Instances that the supervised network classifies at a time.
-INFERENCE_ROWS = 500
-#: Two 3x3 convolutions without padding, and a pooling, need as many pixels a side.
-MIN_SIDE = 6
+def _prepared(
+    encoder: InstanceEncoder, checked: np.ndarray, numbers: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield network inputs of checked instances, one flat row each, some rows at a time."""
+    width = math.prod(encoder.preprocessor_.network_shape)
+    step = max(1, _VALUES_PREPARED // width)
+    for first in range(0, max(1, len(numbers)), step):
+        part = checked[numbers[first : first + step]]
+        yield encoder.preprocessor_.to_network(part).reshape(-1, width)
 
 
-class SupervisedNetwork:
-    """The convolutional network of the Keras MNIST examples, for images of any size.
+def fit_principal_components(
+    encoder: InstanceEncoder, X: Any, width: int, seed: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit principal components of network inputs; return the function from inputs to them.
 
-    Convolutions of 32 and 64 channels (3x3, no padding), max-pooling, dropout 0.25,
-    128 hidden units, dropout 0.5, softmax; Adadelta, batches of 128. A tenth of the
-    training labels selects the best epoch. Tables, series, and images that are too small get a
-    multilayer perceptron of 512 and 256 units.
+    Those of scikit-learn's `PCA`. Where that takes the eigenvectors of the covariance, they are
+    found here without all inputs in memory: of many more rows than columns.
 
     Parameters
     ----------
-    preprocessor : Preprocessor
-        That of the encoder it is compared with.
-    max_epochs : int, default=100
-    patience : int, default=4
-        Epochs without a better validation accuracy after which training stops.
-    device : str, default="auto"
-    random_state : int, RandomState instance or None, default=None
-    verbose : bool, default=False
+    encoder : fitted Autoencoder or FrozenEncoder
+    X : array or DataFrame
+    width, seed : int
+
+    Returns
+    -------
+    callable
+        From inputs (n, m) to components (n, width).
     """
-
-    def __init__(
-        self,
-        preprocessor: Preprocessor,
-        *,
-        max_epochs: int = 100,
-        patience: int = 4,
-        device: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.preprocessor = preprocessor
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    @isolated_from_host()
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Train on checked instances of shape (n, *schema.shape) and labels (n,)."""
-        self.classes_, coded = np.unique(y, return_inverse=True)
-        seed, device = draw_seed(self.random_state), choose_device(self.device)
-        rows, held_out = hold_out_labelled(coded, 0.1, seed)
-        with isolated_random_state(seed, device):
-            network = _network(self.preprocessor.network_shape, len(self.classes_))
-        settings = Settings(
-            max_epochs=self.max_epochs,
-            batch_size=128,
-            lr=1.0,
-            seed=seed,
-            device=device,
-            precision=choose_precision("auto", device),
-            optimizer="adadelta",
-            schedule="constant",
-            patience=self.patience,
-            best_by="validation_accuracy",
-        )
-        prepare = self.preprocessor.to_training
-        callbacks = []
-        if self.verbose:
-            callbacks.append(ProgressBar("supervised baseline", len(rows), self.max_epochs))
-        progress = train(
-            network,
-            cross_entropy,
-            Batches(X, rows, prepare, coded),
-            None if held_out is None else Batches(X, held_out, prepare, coded),
-            settings,
-            callbacks,
-            multiply_adds=multiply_adds(network, self.preprocessor.network_shape),
-        )
-        self.network_, self.history_ = network, progress.history
-        return self
-
-    @isolated_from_host()
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return class probabilities, shape (n, n_classes)."""
-        device = next(self.network_.parameters()).device
-        parts = []
-        with torch.inference_mode():
-            for first in range(0, len(X), INFERENCE_ROWS):
-                x = to_tensor(
-                    self.preprocessor.to_network(X[first : first + INFERENCE_ROWS]), device
-                )
-                parts.append(self.network_(x).double().softmax(dim=1).cpu().numpy())
-        return np.concatenate(parts)
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the most probable class of each instance, shape (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-
-def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
-    if len(input_shape) != 3 or min(input_shape[1:]) < MIN_SIDE:
-        n_features = int(np.prod(input_shape))
-        return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.4))
-    channels, height, width = input_shape
-    flat = 64 * ((height - 4) // 2) * ((width - 4) // 2)
-    layers: list[Any] = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()]
-    layers += [nn.MaxPool2d(2), Dropout(0.25), nn.Flatten()]
-    layers += [nn.Linear(flat, 128), nn.ReLU(), Dropout(0.5), nn.Linear(128, n_classes)]
-    return nn.Sequential(*layers)
+    checked = encoder.schema_.check(X)
+    n, m = len(checked), math.prod(encoder.preprocessor_.network_shape)
+    if m > MAX_COVARIANCE or n < 10 * m:
+        return PCA(width, random_state=seed).fit(raw_inputs(encoder, X)).transform
+    # Relative to the mean of the first rows, so that one pass is as exact as two.
+    near = next(_prepared(encoder, checked, np.arange(n))).mean(axis=0)
+    total, products = np.zeros(m), np.zeros((m, m))
+    for inputs in _prepared(encoder, checked, np.arange(n)):
+        away = inputs - near
+        total += away.sum(axis=0, dtype=np.float64)
+        products += away.T @ away
+    offset = total / n
+    covariance = products / n - np.outer(offset, offset)
+    found = eigh(covariance, subset_by_index=(m - width, m - 1))[1][:, ::-1].T
+    _, directions = svd_flip(None, found, u_based_decision=False)
+    mean = near + offset
+    weights = directions.T.astype(np.float32)
+    return lambda inputs: (inputs - mean.astype(np.float32)) @ weights
 
 
 #: From instances to features, and to classes with probabilities, if any, and their columns.
@@ -278,6 +208,10 @@ class Baselines:
         self.y_test: Any = None if y_test is None else np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
+        self._of_pixels = (
+            isinstance(encoder.preprocessor_, ImagePreprocessor)
+            and getattr(X_train, "dtype", None) == np.uint8
+        )
         self._mappings: dict[str, Mapping] = {
             "raw": self._flat,
             "code": lambda X: np.asarray(encoder.transform(X)),
@@ -349,14 +283,15 @@ class Baselines:
         return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
 
     def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return a baseline's features of the training instances, or of some rows, float32.
+        """Return a baseline's features of the training instances, or of some rows.
 
-        `"raw"` are the preprocessed network inputs, flattened; `"pca"` their
+        `"raw"` are the preprocessed network inputs, flattened, of images pixels of 0 to 255 (uint8
+        where these are); `"pca"` their
         principal components, as many as the code is wide; `"untrained"` the codes of the
         same network with fresh random weights.
         """
         if name == "raw":
-            return raw_inputs(self.encoder, self.X_train, rows)
+            return self._flat(self.X_train, rows)
         if name not in self._train:
             if rows is not None and name in self._mappings:
                 return self._mappings[name](select_rows(self.X_train, rows))
@@ -393,12 +328,12 @@ class Baselines:
                 )
             return twin.transform
         if name == "pca":
-            train = self._flat(self.X_train)
             # Centred rows span one dimension fewer than there are rows: one more component
             # would be rounding noise, which standardising amplifies.
-            width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
-            pca = PCA(width, random_state=self.seed).fit(train)
-            return lambda X: raw_inputs(self.encoder, X, then=pca.transform)
+            n_inputs = math.prod(self.encoder.preprocessor_.network_shape)
+            width = min(self.encoder.n_components_, n_inputs, len(self.X_train) - 1)
+            transform = fit_principal_components(self.encoder, self.X_train, width, self.seed)
+            return lambda X: raw_inputs(self.encoder, X, then=transform)
         raise IsthmusError(f"got the baseline {name!r}, expected 'raw', 'pca' or 'untrained'")
 
     def _test_in_batches(self, fitted: StandardisedHead) -> dict[str, Any]:
@@ -431,8 +366,13 @@ class Baselines:
 
         return decide_on
 
-    def _flat(self, X: Any) -> np.ndarray:
-        return raw_inputs(self.encoder, X)
+    def _flat(self, X: Any, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return raw features; pixels are left uint8, as heads standardise them while reading."""
+        if not self._of_pixels:
+            return raw_inputs(self.encoder, X, rows)
+        checked = self.encoder.schema_.check(X if rows is None else select_rows(X, rows))
+        flat = checked.reshape(len(checked), -1)
+        return flat if flat.dtype == np.uint8 else (flat * 255).astype(np.float32)
 
 
 def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
