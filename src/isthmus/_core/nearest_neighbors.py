@@ -21,7 +21,7 @@ GROUP = 16
 SPARE = 3
 #: Numbers of a block of distances that are held at one time, and bytes of references that
 #: `find_nearest` arranges at one time.
-BLOCK, PART = 8_000_000, 2**25
+BLOCK, PART = 8_000_000, 2**24
 #: Rounding of float32; far below any squared distance in units of the largest reference; and
 #: farther than points are whose products with references stay finite.
 ROUNDING, TINY, FAR = 2.0**-24, 1e-36, 1e30

@@ -380,4 +380,6 @@ class InstanceEncoder(FitCallbacksMixin, TransformerMixin):
         return self.schema_.check(X)
 
     def _inference_batch(self) -> int:
-        return max(1, min(1024, 2**22 // math.prod(self.preprocessor_.network_shape)))
+        # Larger batches are not faster, and activations of images take memory.
+        values = math.prod(self.preprocessor_.network_shape)
+        return max(1, min(1024, 2**22 // values, max(64, 2**19 // values)))

@@ -438,7 +438,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         learned = np.delete(np.arange(len(labelled.y)), np.setdiff1d(held, learned_too))
         n_learned = len(rows) - len(held) + len(learned_too)
         standardised_head = StandardisedHead(build(n_learned, decides=True))
-        standardised_head.fit(labelled.codes[learned], labelled.y[learned])
+        standardised_head.fit(labelled.codes[learned], labelled.y[learned], overwrite=True)
         classes = standardised_head.classes_
         found: tuple[Any, ...] = ()
         if self.calibration == "cross":

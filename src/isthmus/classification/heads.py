@@ -50,7 +50,7 @@ HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
 #: Values in a chunk to which the scaler is fitted: 8 MiB of float64.
 SCALED_AT_ONCE = 2**20
 #: Codes that the multilayer perceptron classifies at a time.
-INFERENCE_ROWS = 4096
+INFERENCE_ROWS = 1024
 #: Types in fitted heads that skops does not trust by itself: with numbers only.
 TRUSTED_TYPES = (
     "isthmus.classification.linear_head.LinearHead",
@@ -402,8 +402,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         progress = train(
             self.network_,
             cross_entropy,
-            Batches(X, fit_rows, _as_is, coded),
-            None if stop_rows is None else Batches(X, stop_rows, _as_is, coded),
+            Batches(X, fit_rows, None, coded),
+            None if stop_rows is None else Batches(X, stop_rows, None, coded),
             settings,
             callbacks,
             multiply_adds=multiply_adds(self.network_, X.shape[1:]),
@@ -489,7 +489,3 @@ def mlp(n_features: int, hidden: Sequence[int], n_classes: int, dropout: float) 
         layers += [nn.Linear(before, size), nn.ReLU(), Dropout(dropout)]
         before = size
     return nn.Sequential(*layers, nn.Linear(before, n_classes))
-
-
-def _as_is(values: np.ndarray) -> np.ndarray:
-    return values

@@ -58,8 +58,9 @@ class Batches(TrainingRows):
         rows are, and stay there, when they take at most a quarter of its free memory.
     rows : integer array
         Rows of `X` to make batches of.
-    prepare : callable
-        From rows of `X` to a float32 array for the network, each row by itself.
+    prepare : callable or None
+        From rows of `X` to a float32 array for the network, each row by itself. None where `X` is
+        float32 as the network gets it; on a CPU it is not cached then.
     y : integer array of shape (n,), optional
     """
 
@@ -67,10 +68,12 @@ class Batches(TrainingRows):
         self,
         X: np.ndarray,
         rows: np.ndarray,
-        prepare: Callable[[np.ndarray], np.ndarray],
+        prepare: Callable[[np.ndarray], np.ndarray] | None,
         y: np.ndarray | None = None,
     ) -> None:
-        self.X, self.rows, self.prepare, self.y = X, rows, prepare, y
+        self.X, self.rows, self.y = X, rows, y
+        self.prepare = prepare or _as_is
+        self._is_prepared = prepare is None
         self._cache: tuple[torch.device, torch.Tensor | None] | None = None
 
     def __len__(self) -> int:
@@ -170,7 +173,7 @@ class Batches(TrainingRows):
 
     def _prepare_all(self, device: torch.device) -> torch.Tensor | None:
         max_bytes = _max_cache_bytes(device, self.X.dtype)
-        if not max_bytes:
+        if not max_bytes or (self._is_prepared and device.type == "cpu"):
             return None
         first = self.prepare(self.X[self.rows[:1]])
         if first.nbytes * len(self) > max_bytes:
@@ -332,3 +335,7 @@ def channels_last_gradients(network: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _as_is(values: np.ndarray) -> np.ndarray:
+    return values
