@@ -17,7 +17,9 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,12 +162,12 @@ def _write_standardised(folder: Path, standardised: StandardisedHead) -> dict[st
         )
     import skops.io  # takes a second: only when a head is written or read
 
-    packed = skops.io.dumps(content)
+    # As skops' own `dumps` copies what it has packed.
+    skops.io.dump(content, SimpleNamespace(write=partial(write_bytes, folder / SKOPS)))
     # In the manifest, so that types can be checked before the head is loaded.
     facts["types_to_trust"] = sorted(
-        set(skops.io.get_untrusted_types(data=packed)).difference(TRUSTED_TYPES)
+        set(skops.io.get_untrusted_types(file=folder / SKOPS)).difference(TRUSTED_TYPES)
     )
-    write_bytes(folder / SKOPS, packed)
     return facts
 
 

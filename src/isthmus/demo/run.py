@@ -105,7 +105,9 @@ def detect_anomalies(
     return_freed_memory()
     reference_features = detector.reference_set_.features.take(np.arange(len(fitted_rows)))
     fitted = {
-        n: score().fit(reference_features, np.random.default_rng(seed))
+        n: detector.fitted_score_
+        if n == detector.method_
+        else score().fit(reference_features, np.random.default_rng(seed))
         for n, score in LABEL_FREE.items()
     }
     return_freed_memory()
@@ -280,7 +282,6 @@ def run_demo(
                     facts["frozen"] = _digest_facts(encoder, classifiers)
                     print_freeze(console, facts)
                     facts["baselines"] = _test_baselines(console, tests, names)
-                    tests.clear_cache()
                 predicted = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
                 facts["first_predictions"] = [plain_label(label) for label in predicted]
         print_heads(console, facts)
@@ -426,5 +427,6 @@ def _test_baselines(
             with console.status(f"baseline: {head} head on {name} features"):
                 by_head[head] = _test_facts(tests.test(name, head))
             return_freed_memory()
+        tests.clear_cache()
         results[name] = by_head["linear"] | {"heads": by_head}
     return results

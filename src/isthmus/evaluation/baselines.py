@@ -403,11 +403,11 @@ def fit_raw_distance(
     rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
     nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(rows))).fit(rows)
 
-    def distances(X: Any) -> np.ndarray:
-        found: np.ndarray = nearest.kneighbors(raw_inputs(encoder, X))[0].mean(axis=1)
+    def mean_distance(inputs: np.ndarray) -> np.ndarray:
+        found: np.ndarray = nearest.kneighbors(inputs)[0].mean(axis=1, keepdims=True)
         return found
 
-    return distances
+    return lambda X: raw_inputs(encoder, X, then=mean_distance).ravel()
 
 
 def fit_principal_residual(encoder: InstanceEncoder, train: Any) -> Scorer:
