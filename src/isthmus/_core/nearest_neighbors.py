@@ -19,9 +19,10 @@ POINTS, REFERENCES = 256, 1024
 GROUP = 16
 #: References that are looked at beyond the k nearest.
 SPARE = 3
-#: Numbers of a block of distances that are held at one time, and bytes of references that
-#: `find_nearest` arranges at one time.
-BLOCK, PART = 8_000_000, 2**24
+#: Numbers of a block of distances that are held at one time; bytes of references that
+#: `find_nearest` arranges at one time, and how many; numbers of points that are searched for
+#: together, each of which is compared with some references in float64.
+BLOCK, PART, PART_ROWS, WIDE = 8_000_000, 2**24, 2**14, 2**17
 #: Rounding of float32; far below any squared distance in units of the largest reference; and
 #: farther than points are whose products with references stay finite.
 ROUNDING, TINY, FAR = 2.0**-24, 1e-36, 1e30
@@ -119,7 +120,8 @@ class NeighborIndex:
         """
         distances = np.empty((len(points), k))
         rows = np.empty((len(points), k), dtype=np.int64)
-        at_once = int(np.clip(BLOCK // len(self.factors), 1, POINTS))
+        most = int(np.clip(WIDE // points.shape[1], POINTS // 4, POINTS))
+        at_once = int(np.clip(BLOCK // len(self.factors), 1, most))
         n_found = min(k, len(self.different))
 
         def search_from(first: int) -> None:
@@ -235,7 +237,7 @@ def find_nearest(points: np.ndarray, references: Any, k: int) -> tuple[np.ndarra
 
     `references` may be anything that gives an array for a slice, and tells its length and bytes.
     """
-    at_once = max(k, PART * len(references) // references.nbytes)
+    at_once = max(k, min(PART_ROWS, PART * len(references) // references.nbytes))
     distances, rows = NeighborIndex(references[:at_once]).search(points, k)
     for first in range(at_once, len(references), at_once):
         part = references[first : first + at_once]
