@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -14,7 +15,7 @@ from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, s
 from isthmus._core import file_digest
 from isthmus.bundle import add_head, read_manifest
 from isthmus.bundle.head_files import read_state, write_state
-from isthmus.errors import BundleError
+from isthmus.errors import BundleError, OutputError
 
 SCORES = ("combined", "neighbours", "mahalanobis", "reconstruction", "head", "blend")
 
@@ -380,3 +381,19 @@ def test_detectors_are_asked_for_by_name_or_the_last_is_given(tmp_path, table_en
     table_encoder.save(tmp_path / "b", overwrite=True)
     with pytest.raises(BundleError, match=r"no detector \(detectors: none\)"):
         load_bundle(tmp_path / "b").detector()
+
+
+def test_arrays_that_a_full_disk_does_not_take_leave_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "arrays.safetensors"
+    write_state(path, {"a": np.arange(3)})
+
+    def disk_full(_, file):
+        file.write_bytes(b"a part")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", disk_full)
+    with pytest.raises(OutputError, match="arrays.safetensors") as caught:
+        write_state(path, {"a": np.arange(9)})
+    assert (caught.value.errno, caught.value.needed) == (28, 72)
+    np.testing.assert_array_equal(read_state(path, {})["a"], np.arange(3))
+    assert list(tmp_path.iterdir()) == [path]

@@ -19,6 +19,7 @@ from .files import refuse_address as refuse_address
 from .files import replaced_folder as replaced_folder
 from .files import to_json as to_json
 from .files import user_path as user_path
+from .files import write_by as write_by
 from .files import write_bytes as write_bytes
 from .files import write_json as write_json
 from .locks import WAIT_SECONDS as WAIT_SECONDS

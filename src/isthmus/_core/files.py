@@ -111,13 +111,37 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         _write_atomically(path, content)
 
 
-def _write_atomically(path: Path, content: bytes | memoryview) -> None:
+def write_by(path: Path, write: Callable[[Path], object], needed: int) -> None:
+    """Write a file atomically by a function, which gets the path of an empty file to write to.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+    needed : int
+        Bytes that it writes.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written; the old one is unchanged.
+    """
+    with errors_naming(path, needed=needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_leftovers(path.parent)
+        _write_atomically(path, write)
+
+
+def _write_atomically(path: Path, content: bytes | memoryview | Callable[[Path], object]) -> None:
     handle, temporary = _locked_temporary(path)
     # The lock lasts until both are closed.
     held = os.dup(handle)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            if callable(content):
+                content(Path(temporary))
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if os.name == "nt":  # which renames no open file

@@ -10,9 +10,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from isthmus._core import from_json, write_bytes, write_json
+from isthmus._core import from_json, write_by, write_json
 from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.data import ABNORMAL, NORMAL
@@ -323,8 +326,17 @@ def write_state(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     """
     arrays: dict[str, np.ndarray] = {}
     plain = _without_arrays(state, "", arrays)
-    write_bytes(path, safetensors.numpy.save(arrays))
+    write_by(path, partial(_save_arrays, arrays), sum(one.nbytes for one in arrays.values()))
     return plain
+
+
+def _save_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write arrays straight into a file: as bytes they would be in memory twice more."""
+    try:
+        safetensors.numpy.save_file(arrays, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def read_state(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:

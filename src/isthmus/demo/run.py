@@ -297,10 +297,6 @@ def run_demo(
                 print_detector(console, facts)
 
         facts["bundle"] = str(bundle)
-        facts["pictures"] = draw_pictures(
-            console, output / "plots", encoder, train, test, facts, classifiers
-        )
-        return_freed_memory()
         save_bundle(
             bundle,
             encoder,
@@ -311,6 +307,10 @@ def run_demo(
                 "normal": facts.get("detector", {}),
             },
             overwrite=True,
+        )
+        return_freed_memory()
+        facts["pictures"] = draw_pictures(
+            console, output / "plots", encoder, train, test, facts, classifiers
         )
         # Freed first: the report reads encoder and heads from the bundle.
         del encoder, classifiers, detection, heads
