@@ -19,6 +19,8 @@ from isthmus.monitoring import wilson_interval
 #: Values that differ by less than this share of the larger count as equal: a network's output for
 #: the same instance differs in the last digits between batch sizes.
 ROUNDING = 1e-5
+#: Assignments of instances to samples whose statistics are computed at a time.
+ASSIGNMENTS = 128
 
 
 def permute(n: int, m: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
@@ -88,15 +90,19 @@ def energy(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
     if not varies.any():
         return np.zeros(len(groups))
     distances = pairwise_distances(standardised)
-    first = groups.astype(np.float64)
-    n = first.sum(axis=1)
-    m = first.shape[1] - n
-    within_first = np.einsum("ki,ki->k", first @ distances, first)
-    from_first = first @ distances.sum(axis=1)
-    between = from_first - within_first
-    within_second = distances.sum() - 2 * from_first + within_first
-    distance: np.ndarray = 2 * between / (n * m) - within_first / n**2 - within_second / m**2
-    return distance * n * m / (n + m)
+    from_each, total = distances.sum(axis=1), distances.sum()
+    statistics = []
+    for first in range(0, len(groups), ASSIGNMENTS):
+        in_first = groups[first : first + ASSIGNMENTS].astype(np.float64)
+        n = in_first.sum(axis=1)
+        m = in_first.shape[1] - n
+        within_first = np.einsum("ki,ki->k", in_first @ distances, in_first)
+        from_first = in_first @ from_each
+        between = from_first - within_first
+        within_second = total - 2 * from_first + within_first
+        distance = 2 * between / (n * m) - within_first / n**2 - within_second / m**2
+        statistics.append(distance * n * m / (n + m))
+    return np.concatenate(statistics)
 
 
 def anderson_darling(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
