@@ -257,7 +257,9 @@ def measure_drift(
     both_codes = np.vstack([reference_codes[tested[0]], codes[tested[1]]])
     both_errors = np.concatenate([reference_errors[tested[0]], errors[tested[1]]])
     groups = permute(len(tested[0]), len(tested[1]), n_permutations, rng)
-    found = {"codes": energy(both_codes, groups), "errors": anderson_darling(both_errors, groups)}
+    some = [groups[first : first + ASSIGNMENTS] for first in range(0, len(groups), ASSIGNMENTS)]
+    of_errors = np.concatenate([anderson_darling(both_errors, part) for part in some])
+    found = {"codes": energy(both_codes, groups), "errors": of_errors}
     p_values = [permutation_p_value(statistics) for statistics in found.values()]
     tests = {
         name: {
