@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isthmus._core.locks import folder_lock, try_lock
 from isthmus.errors import DataError, OutputError
@@ -103,12 +103,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     OutputError
         When it cannot be written; the old one is unchanged.
     """
-    refuse_address(path)
-    path = user_path(path)
-    with errors_naming(path, needed=memoryview(content).nbytes):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_leftovers(path.parent)
-        _write_atomically(path, content)
+    _write(path, lambda file, _: file.write(content), memoryview(content).nbytes)
 
 
 def write_by(path: Path, write: Callable[[Path], object], needed: int) -> None:
@@ -125,23 +120,34 @@ def write_by(path: Path, write: Callable[[Path], object], needed: int) -> None:
     ------
     OutputError
         When it cannot be written; the old one is unchanged.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_by(Path(folder) / "a.txt", lambda file: file.write_text("abc"), 3)
+    ...     (Path(folder) / "a.txt").read_text()
+    'abc'
     """
+    _write(path, lambda _, temporary: write(temporary), needed)
+
+
+def _write(path: Path, write: Callable[[BinaryIO, Path], object], needed: int) -> None:
+    """Write a file atomically by a function, which gets the open file and its path."""
+    refuse_address(path)
+    path = user_path(path)
     with errors_naming(path, needed=needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         _delete_leftovers(path.parent)
         _write_atomically(path, write)
 
 
-def _write_atomically(path: Path, content: bytes | memoryview | Callable[[Path], object]) -> None:
+def _write_atomically(path: Path, write: Callable[[BinaryIO, Path], object]) -> None:
     handle, temporary = _locked_temporary(path)
     # The lock lasts until both are closed.
     held = os.dup(handle)
     try:
         with os.fdopen(handle, "wb") as file:
-            if callable(content):
-                content(Path(temporary))
-            else:
-                file.write(content)
+            write(file, Path(temporary))
             file.flush()
             os.fsync(file.fileno())
         if os.name == "nt":  # which renames no open file
