@@ -254,13 +254,13 @@ def text_of_dates(column: Any) -> Any:
     return column if pa.types.is_string(column.type) else None
 
 
-def parts_thousands(texts: Sequence[str]) -> bool:
-    """Return whether points part thousands in cells that are all numbers as they stand.
+def parted_thousands(texts: Sequence[str]) -> tuple[str, str] | None:
+    """Return a number whose point parts thousands and one without; None where points do not.
 
-    Whole numbers of up to three digits stand beside numbers with three digits behind a point. With
-    decimals of a fixed number the first would have them too, as 754.000; otherwise some of the
-    second would have fewer, and none would end in 0. Three such numbers are needed, or 30 where
-    none ends in 0.
+    All cells are numbers as they stand: whole ones of up to three digits beside some with three
+    digits behind a point. With decimals of a fixed number the first would have them too, as
+    754.000; otherwise some of the second would have fewer, and none would end in 0. Three such
+    numbers are needed, or 30 where none ends in 0.
 
     Parameters
     ----------
@@ -268,19 +268,22 @@ def parts_thousands(texts: Sequence[str]) -> bool:
 
     Returns
     -------
-    bool
+    (parted, whole) or None
+        The first of each.
 
     Examples
     --------
-    >>> parts_thousands(["754", "1.261", "2.450", "12.300"])
+    >>> parted_thousands(["754", "1.261", "2.450", "12.300"])
+    ('1.261', '754')
+    >>> parted_thousands(["754", "1.261", "2.45", "12.3"]) is None
     True
-    >>> parts_thousands(["754", "1.261", "2.45", "12.3"])
-    False
     """
     parted = [text for text in texts if _PARTED.fullmatch(text)]
-    n_whole = sum(_UP_TO_999.fullmatch(text) is not None for text in texts)
+    whole = [text for text in texts if _UP_TO_999.fullmatch(text)]
     enough = 3 if any(text.endswith("0") for text in parted) else 30
-    return len(parted) >= enough and n_whole > 0 and len(parted) + n_whole == len(texts)
+    if len(parted) < enough or not whole or len(parted) + len(whole) < len(texts):
+        return None
+    return parted[0], whole[0]
 
 
 def labels_there(
@@ -303,7 +306,7 @@ def labels_there(
     -----
     DataWarning
         When cells are not empty and count as no label, with their number, and when points part
-        thousands in labels that are numbers (see `parts_thousands`), as 1.000 beside 500.
+        thousands in labels that are numbers (see `parted_thousands`), as 1.000 beside 500.
 
     Examples
     --------
@@ -324,9 +327,8 @@ def labels_there(
         )
     labels = cells.astype(object).where(~(stated | unstated) & cells.notna(), None)
     texts = [label.strip() for label in labels.dropna() if isinstance(label, str)]
-    if parts_thousands(texts):
-        parted = next(text for text in texts if "." in text)
-        beside = next(text for text in texts if "." not in text)
+    if found := parted_thousands(texts):
+        parted, beside = found
         warnings.warn(
             f"the column of labels {cells.name!r} of {path} holds {parted!r} beside {beside!r}: "
             f"the point is read as a decimal mark, {parted} as {float(parted):g}, and seems to "

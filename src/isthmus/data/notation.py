@@ -15,7 +15,7 @@ from isthmus.data.csv_options import (
     CsvOptions,
     in_words,
     is_number,
-    parts_thousands,
+    parted_thousands,
     plain_marks,
     read_with,
 )
@@ -391,7 +391,7 @@ def misread_numbers(
 ) -> list[str]:
     """Return a warning about each column of numbers that are probably others, dates or codes.
 
-    Points of a column that part thousands (see `parts_thousands`); and at fit 20 whole numbers or
+    Points of a column that part thousands (see `parted_thousands`); and at fit 20 whole numbers or
     more that are all dates from 1900 to 2099, written as 20240517, and whole numbers of three
     digits or more with leading zeros.
 
@@ -446,9 +446,8 @@ def misread_numbers(
             continue
         if all((np.round(one, 3) == one).all() for one in (first, values)):
             listed = [one for one in map(str.strip, cells(str(name)).dropna()) if is_number(one)]
-            if parts_thousands(listed):
-                parted = next(one for one in listed if "." in one)
-                beside = next(one for one in listed if "." not in one)
+            if pair := parted_thousands(listed):
+                parted, beside = pair
                 found.append(
                     f"column {name!r} holds {parted!r} beside {beside!r}: the point is read as a "
                     "decimal mark, and seems to part thousands; for "
