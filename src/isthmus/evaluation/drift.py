@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,12 @@ from isthmus.monitoring import wilson_interval
 ROUNDING = 1e-5
 #: Assignments of instances to samples whose statistics are computed at a time.
 ASSIGNMENTS = 128
+
+
+def _parts(groups: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield assignments (k, n), some at a time, as their statistics take memory."""
+    for first in range(0, len(groups), ASSIGNMENTS):
+        yield groups[first : first + ASSIGNMENTS]
 
 
 def permute(n: int, m: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,8 +98,8 @@ def energy(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
     distances = pairwise_distances(standardised)
     from_each, total = distances.sum(axis=1), distances.sum()
     statistics = []
-    for first in range(0, len(groups), ASSIGNMENTS):
-        in_first = groups[first : first + ASSIGNMENTS].astype(np.float64)
+    for some in _parts(groups):
+        in_first = some.astype(np.float64)
         n = in_first.sum(axis=1)
         m = in_first.shape[1] - n
         within_first = np.einsum("ki,ki->k", in_first @ distances, in_first)
@@ -257,8 +263,7 @@ def measure_drift(
     both_codes = np.vstack([reference_codes[tested[0]], codes[tested[1]]])
     both_errors = np.concatenate([reference_errors[tested[0]], errors[tested[1]]])
     groups = permute(len(tested[0]), len(tested[1]), n_permutations, rng)
-    some = [groups[first : first + ASSIGNMENTS] for first in range(0, len(groups), ASSIGNMENTS)]
-    of_errors = np.concatenate([anderson_darling(both_errors, part) for part in some])
+    of_errors = np.concatenate([anderson_darling(both_errors, some) for some in _parts(groups)])
     found = {"codes": energy(both_codes, groups), "errors": of_errors}
     p_values = [permutation_p_value(statistics) for statistics in found.values()]
     tests = {
