@@ -73,7 +73,6 @@ class Batches(TrainingRows):
     ) -> None:
         self.X, self.rows, self.y = X, rows, y
         self.prepare = prepare or _as_is
-        self._is_prepared = prepare is None
         self._cache: tuple[torch.device, torch.Tensor | None] | None = None
 
     def __len__(self) -> int:
@@ -173,7 +172,7 @@ class Batches(TrainingRows):
 
     def _prepare_all(self, device: torch.device) -> torch.Tensor | None:
         max_bytes = _max_cache_bytes(device, self.X.dtype)
-        if not max_bytes or (self._is_prepared and device.type == "cpu"):
+        if not max_bytes or (self.prepare is _as_is and device.type == "cpu"):
             return None
         first = self.prepare(self.X[self.rows[:1]])
         if first.nbytes * len(self) > max_bytes:
