@@ -104,6 +104,15 @@ def fit_principal_components(
     -------
     callable
         From inputs (n, m) to components (n, width).
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(100, 6)) * [9, 1, 1, 1, 1, 1]
+    >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(X)
+    >>> inputs = raw_inputs(encoder, X)
+    >>> fit_principal_components(encoder, X, 2, seed=0)(inputs).shape
+    (100, 2)
     """
     checked = encoder.schema_.check(X)
     n, m = len(checked), math.prod(encoder.preprocessor_.network_shape)
@@ -285,10 +294,10 @@ class Baselines:
     def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
         """Return a baseline's features of the training instances, or of some rows.
 
-        `"raw"` are the preprocessed network inputs, flattened, of images pixels of 0 to 255 (uint8
-        where these are); `"pca"` their
-        principal components, as many as the code is wide; `"untrained"` the codes of the
-        same network with fresh random weights.
+        `"raw"` are the preprocessed network inputs, flattened, float32; where the training images
+        are uint8 they are pixels of 0 to 255, uint8 where the images are. `"pca"` are the principal
+        components of the inputs, as many as the code is wide; `"untrained"` the codes of the same
+        network with fresh random weights.
         """
         if name == "raw":
             return self._flat(self.X_train, rows)
